@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Measures llorch-candled against llama-server in interleaved rounds and writes a Markdown table.
+
+Each round starts one server after the other, on the same model, threads and slots, and runs every
+case against each; the order alternates. Started by bench/compare.sh, which builds both.
+"""
+import argparse
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import pathlib
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+READY_LIMIT_S = 120
+STOP_LIMIT_S = 15
+CASE_LIMIT_S = 300
+SERVERS = ("llorch", "llama-server")
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One row of the table: where it is in the load client's JSON, and whether more is better."""
+    title: str
+    path: str
+    unit: str
+    more_is_better: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    title: str
+    flags: tuple
+    figures: tuple
+
+
+CASES = {
+    "single": Case("1 stream", ("--requests", "6", "--prompt-words", "40"), (
+        Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),
+        Figure("TTFT p50", "ttft_ms.p50", "ms", False))),
+    "streams": Case("8 streams", ("--concurrency", "8", "--requests", "24"), (
+        Figure("all streams", "tokens_per_s", "tok/s", True),
+        Figure("gap p50", "gap_ms.p50", "ms", False),
+        Figure("TTFT p50", "ttft_ms.p50", "ms", False))),
+    "prefix": Case(
+        "8 clients, one cold 400-word prefix",
+        ("--concurrency", "8", "--requests", "24", "--shared-prefix-words", "400"), (
+            Figure("all streams", "tokens_per_s", "tok/s", True),
+            Figure("TTFT p50", "ttft_ms.p50", "ms", False),
+            Figure("TTFT p99", "ttft_ms.p99", "ms", False))),
+    "prefixes": Case(
+        "8 clients, 16 prefixes in turn",
+        ("--concurrency", "8", "--requests", "48", "--shared-prefix-words", "400",
+         "--prefixes", "16"), (
+            Figure("all streams", "tokens_per_s", "tok/s", True),
+            Figure("TTFT p99", "ttft_ms.p99", "ms", False),
+            Figure("longest gap", "gap_ms.max", "ms", False))),
+    "inject": Case(
+        "4 streams, a 4 000-token prompt arrives",
+        ("--background-streams", "4", "--inject-prompt-tokens", "4000"), (
+            Figure("their longest gap", "loaded_gap_ms.max", "ms", False),
+            Figure("their gap p99", "loaded_gap_ms.p99", "ms", False),
+            Figure("quiet gap p99", "quiet_gap_ms.p99", "ms", False),
+            Figure("the prompt's TTFT", "injected_ttft_ms", "ms", False))),
+}
+READY = Figure("start to ready", "ready_s", "s", False)
+
+
+def lookup(result, path):
+    """The number at "a.b" of a result; None when a round did not give it."""
+    for name in path.split("."):
+        if not isinstance(result, dict) or name not in result:
+            return None
+        result = result[name]
+    return result
+
+
+def summary(rounds, case, figure):
+    """Median, least and most per server, and the median of the ratios round by round.
+
+    A ratio above 1 says that llorch is better, whichever way the figure counts.
+    """
+    columns, pairs = {server: [] for server in SERVERS}, []
+    for one in rounds:
+        values = [lookup(one.get(server, {}).get(case, {}), figure.path) for server in SERVERS]
+        for server, value in zip(SERVERS, values):
+            if value is not None:
+                columns[server].append(value)
+        if None not in values and all(value > 0 for value in values):
+            ours, theirs = values
+            pairs.append(ours / theirs if figure.more_is_better else theirs / ours)
+    spread = {server: (statistics.median(column), min(column), max(column)) if column else None
+              for server, column in columns.items()}
+    return spread, statistics.median(pairs) if pairs else None
+
+
+def show(number):
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def table(rounds, cases):
+    lines = ["| case | figure | llorch-candled | llama-server | ratio |", "|---|---|---|---|---|"]
+    rows = [("start", "start", READY)] if rounds else []
+    rows += [(CASES[name].title, name, figure) for name in cases for figure in CASES[name].figures]
+    for title, name, figure in rows:
+        spread, ratio = summary(rounds, name, figure)
+        cells = []
+        for server in SERVERS:
+            if spread[server] is None:
+                cells.append("–")
+            else:
+                median, least, most = (show(value) for value in spread[server])
+                cells.append(f"{median} {figure.unit} ({least}–{most})")
+        better = "–" if ratio is None else f"{ratio:.2f}x"
+        lines.append(f"| {title} | {figure.title} | {cells[0]} | {cells[1]} | {better} |")
+    return "\n".join(lines)
+
+
+def failures(rounds):
+    """"llama-server, inject: 2 x connection" for every kind of failed request."""
+    counts = {}
+    for one in rounds:
+        for server, results in one.items():
+            for case, result in results.items():
+                for kind, count in result.get("errors", {}).items():
+                    key = (server, case, kind)
+                    counts[key] = counts.get(key, 0) + count
+    return [f"{server}, {case}: {count} x {kind}"
+            for (server, case, kind), count in sorted(counts.items())]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def command_of(server, options, port):
+    common = ["--host", "127.0.0.1", "--port", str(port)]
+    threads, slots = str(options.threads), str(options.slots)
+    if server == "llorch":
+        return [str(options.work / "bin/llorch-candled"), "--model", str(options.model), *common,
+                "--threads", threads, "--slots", slots, "--ctx-tokens", str(options.ctx)]
+    return [str(options.work / "server/bin/llama-server"), "-m", str(options.model), *common,
+            "-t", threads, "-np", slots, "-c", str(options.ctx * options.slots)]
+
+
+@contextlib.contextmanager
+def running(server, options, log):
+    """Starts a server, gives its port and seconds to ready, and stops it by its own process id."""
+    port = free_port()
+    path = "/ready" if server == "llorch" else "/health"
+    begin = time.monotonic()
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command_of(server, options, port), stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=subprocess.STDOUT)
+    try:
+        while not answers(port, path):
+            if process.poll() is not None or time.monotonic() - begin > READY_LIMIT_S:
+                sys.exit(f"error: {server} did not become ready\nnext: read {log}")
+            time.sleep(0.005)
+        yield port, time.monotonic() - begin
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def load(options, port, seed, flags):
+    command = [str(options.work / "bin/llorch-load"), "--url", f"http://127.0.0.1:{port}",
+               "--json", "--fresh", "--ignore-eos", "--seed", str(seed),
+               "--limit-s", str(CASE_LIMIT_S), *flags]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=CASE_LIMIT_S + 30, check=False)
+    try:
+        return json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return {"errors": {f"client exit {done.returncode}": 1}}
+
+
+def measure(options, cases):
+    """rounds[i][server][case] = the load client's JSON."""
+    rounds = []
+    logs = options.work / "logs"
+    logs.mkdir(exist_ok=True)
+    for number in range(options.rounds):
+        one = {}
+        for server in SERVERS if number % 2 == 0 else reversed(SERVERS):
+            with running(server, options, logs / f"{server}-{number}.log") as (port, ready_s):
+                results = {"start": {"ready_s": ready_s}}
+                load(options, port, 1, ("--max-tokens", "8"))  # first touch of the weights
+                for index, name in enumerate(cases):
+                    # A seed of its own per round and case: no server finds a prompt in its cache.
+                    seed = 1000 * (number + 1) + index
+                    results[name] = load(options, port, seed, CASES[name].flags)
+                one[server] = results
+            print(f"round {number + 1} of {options.rounds}: {server}", file=sys.stderr)
+        rounds.append(one)
+    return rounds
+
+
+def machine(options):
+    cpu = platform.processor() or "unknown processor"
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+
+    def revision(folder):
+        done = subprocess.run(["git", "-C", folder, "rev-parse", "--short", "HEAD"],
+                              capture_output=True, text=True, check=False)
+        return done.stdout.strip() or "unknown"
+
+    return (f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at start; "
+            f"{options.model.name}, {options.threads} threads, {options.slots} slots of "
+            f"{options.ctx} tokens; llama.cpp {revision(options.work / 'llama.cpp')}, "
+            f"llorch {revision(pathlib.Path(__file__).parent)}; {options.rounds} rounds")
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=pathlib.Path, required=True, help="what compare.sh built")
+    parser.add_argument("--model", type=pathlib.Path, help="a .gguf file (default: smollm2)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--ctx", type=int, default=6144, help="tokens per slot")
+    parser.add_argument("--out", type=pathlib.Path, help="also write the table here")
+    options = parser.parse_args(arguments)
+    unknown = set(options.cases.split(",")) - set(CASES)
+    if unknown:
+        parser.error(f"--cases: {', '.join(sorted(unknown))} is not one of {', '.join(CASES)}")
+    if options.rounds < 1:
+        parser.error("--rounds: want 1 or more")
+    if options.model is None:
+        root = pathlib.Path(os.environ.get("LLORCH_ROOT", pathlib.Path(__file__).parent.parent))
+        found = sorted(root.glob(".test-models/**/SmolLM2-135M-Instruct.Q4_1.gguf"))
+        if not found:
+            parser.error("--model: smollm2 is not downloaded; next: llorch-pool models download "
+                         "smollm2, or name a file")
+        options.model = found[0]
+    if not options.model.is_file():
+        parser.error(f"--model: {options.model} is no file")
+    return options
+
+
+def main():
+    options = parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
+    cases = options.cases.split(",")
+    line = machine(options)
+    rounds = measure(options, cases)
+    (options.work / "results.json").write_text(json.dumps({"machine": line, "rounds": rounds}))
+    text = f"{line}.\n\n{table(rounds, cases)}\n"
+    failed = failures(rounds)
+    text += "\nFailed requests: " + ("; ".join(failed) if failed else "none") + ".\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+// Time as an input: monotonic milliseconds for deadlines, wall time for what people read.
+// Threads: SystemClock any; a fake belongs to its test.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+namespace llorch {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+using WallTime = std::chrono::system_clock::time_point;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual SteadyTime now() const = 0;
+  virtual WallTime wall() const = 0;
+};
+
+class SystemClock final : public Clock {
+ public:
+  SteadyTime now() const override { return std::chrono::steady_clock::now(); }
+  WallTime wall() const override { return std::chrono::system_clock::now(); }
+};
+
+// "2025-01-31T12:34:56.789Z": RFC 3339, UTC, milliseconds.
+std::string rfc3339(WallTime time);
+double elapsed_ms(SteadyTime from, SteadyTime to);
+
+}  // namespace llorch

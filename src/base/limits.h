@@ -1,0 +1,123 @@
+// Every bound of the programs in one place, each with its reason. Sizes in bytes, times in ms.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace llorch::limits {
+
+inline constexpr std::size_t kib = 1024;
+inline constexpr std::size_t mib = 1024 * kib;
+
+// Requests
+inline constexpr std::size_t body_bytes_max = 8 * mib;    // a 1 MiB prompt, escaped, with room
+inline constexpr std::size_t prompt_bytes_max = 1 * mib;  // far past any context we can hold
+inline constexpr std::size_t head_bytes_max = 16 * kib;   // what nginx and Node allow, or more
+inline constexpr std::size_t json_depth_max = 64;         // deeper schemas are attacks, not data
+inline constexpr std::size_t job_id_bytes_max = 256;
+inline constexpr std::size_t cache_scope_bytes_max = 256;  // a tenant's name
+inline constexpr std::size_t stop_strings_max = 16;
+inline constexpr std::size_t stop_bytes_max = 256;
+inline constexpr std::size_t messages_max = 4096;  // longer talks do not fit a context
+inline constexpr std::size_t tools_max = 128;      // OpenAI's own bound
+inline constexpr std::size_t embedding_inputs_max = 2048;
+inline constexpr std::size_t top_logprobs_max = 20;         // OpenAI's own bound
+inline constexpr std::size_t grammar_bytes_max = 64 * kib;  // a larger one takes seconds to compile
+inline constexpr std::size_t schema_bytes_max = 64 * kib;
+inline constexpr std::uint64_t max_tokens_default = 512;
+inline constexpr std::size_t violations_max = 64;             // more help nobody
+inline constexpr std::size_t sse_event_bytes_max = 16 * mib;  // a whole reply as one frame, escaped
+
+// Connections
+inline constexpr std::size_t connections_max = 16'000;     // below a common limit of 20 000 files
+inline constexpr std::int64_t keep_alive_ms = 80'000;      // clients' pools keep 60..75 s
+inline constexpr std::int64_t head_read_ms = 10'000;       // slowloris
+inline constexpr std::int64_t body_read_ms = 60'000;       // 8 MiB at 140 KiB/s
+inline constexpr std::int64_t write_stall_ms = 60'000;     // a reader that takes nothing is gone
+inline constexpr std::int64_t linger_ms = 2'000;           // so that a refused peer can read why
+inline constexpr std::int64_t accept_pause_ms = 100;       // out of files: some close meanwhile
+inline constexpr std::size_t header_fields_max = 128;      // browsers send 20
+inline constexpr std::size_t unsent_bytes_max = 64 * kib;  // in the kernel, per slow reader
+inline constexpr std::size_t pipelined_bytes_max = 16 * kib;  // kept of a next request
+inline constexpr std::int64_t first_event_wait_ms = 5'000;    // then headers go out anyway
+inline constexpr std::int64_t sse_comment_ms = 10'000;        // proxies drop silent streams
+
+// As a client
+inline constexpr std::int64_t connect_ms = 10'000;      // name, TCP and TLS across the world
+inline constexpr std::int64_t client_idle_ms = 55'000;  // below what common servers keep, 60 s
+inline constexpr std::size_t client_idle_connections_max = 256;
+inline constexpr std::size_t response_bytes_max = 256 * mib;  // 2048 embeddings as JSON text
+
+// Worker
+inline constexpr std::size_t slots_max = 256;          // LLAMA_MAX_SEQ
+inline constexpr std::size_t outbox_events_max = 256;  // then the slot is parked
+inline constexpr std::size_t penalty_window_tokens = 64;
+inline constexpr std::int64_t metrics_event_ms = 250;      // at most 4 a second
+inline constexpr std::int64_t metrics_silence_ms = 1'000;  // at least one a second
+inline constexpr std::int64_t prefill_event_ms = 1'000;
+inline constexpr std::int64_t template_ms_max = 250;          // a template that loops is refused
+inline constexpr std::size_t template_bytes_max = 256 * mib;  // all it may allocate, freed or not
+inline constexpr std::size_t template_source_bytes_max = 128 * kib;  // published ones stay below 32
+inline constexpr std::size_t prepare_stack_bytes =
+    512 * mib;  // address space: deep templates recurse
+inline constexpr std::int64_t cancelled_memory_ms = 300'000;  // a cancel is idempotent this long
+inline constexpr std::size_t cancelled_ids_max = 16'384;      // at most 4 MiB of ids
+inline constexpr std::size_t side_requests_max = 64;          // each may hold an 8 MiB body
+inline constexpr std::size_t decode_inline_bytes_max = 64 * kib;  // more would hold up streams
+inline constexpr std::int64_t queue_jobs_max = 65'536;    // of --queue; past the connections
+inline constexpr std::int64_t drain_ms_max = 86'400'000;  // a day
+inline constexpr std::int64_t cancel_wait_ms = 10'000;    // one slow decode step, and to spare
+inline constexpr std::int64_t close_wait_ms = 1'000;      // idle peers; the jobs have ended by then
+inline constexpr std::int64_t heartbeat_ms = 1'000;
+inline constexpr std::int64_t heartbeat_wait_ms = 5'000;         // then that beat is lost
+inline constexpr std::int64_t register_backoff_ms_max = 10'000;  // back soon after a restart
+inline constexpr std::int64_t deregister_wait_ms = 2'000;  // a stop must not hang on a dead peer
+inline constexpr std::size_t orchestrator_reply_bytes_max = 64 * kib;
+inline constexpr std::size_t heartbeat_cache_entries_max = 1'024;
+
+// Settings and the pool
+inline constexpr std::size_t settings_bytes_max = 1 * mib;      // written by hand
+inline constexpr std::size_t catalog_bytes_max = 4 * mib;       // some 5 000 models
+inline constexpr std::size_t worker_file_bytes_max = 64 * kib;  // one small JSON object
+inline constexpr std::int64_t lock_wait_ms = 10'000;            // holders write one small file
+inline constexpr std::int64_t connect_ms_max = 3'000;           // then the next source is tried
+inline constexpr std::int64_t download_stall_ms = 30'000;       // no byte at all: try again
+inline constexpr int download_attempts_max = 6;                 // without progress, per source
+inline constexpr std::int64_t retry_after_ms_max = 120'000;     // a hub that says longer is off
+inline constexpr std::size_t hub_reply_bytes_max = 16 * mib;    // file lists of large repositories
+inline constexpr int split_parts_max = 128;                     // 128 parts of 50 GB
+inline constexpr std::int64_t wheel_ms_max = 1'800'000;         // 93 MB at 52 KB/s
+inline constexpr std::int64_t gpu_query_ms_max = 5'000;         // nvidia-smi hangs on a sick driver
+inline constexpr std::int64_t worker_ready_ms_max = 600'000;    // 40 GB from a slow disk
+inline constexpr std::int64_t worker_answer_ms_max = 2'000;     // /health answers in 5 ms
+inline constexpr std::int64_t worker_kill_wait_ms = 5'000;      // SIGKILL to gone
+inline constexpr std::size_t log_tail_lines = 20;               // of a worker that failed
+
+// llorch infer
+inline constexpr std::int64_t stream_head_ms = 30'000;     // six times first_event_wait_ms
+inline constexpr std::int64_t stream_silence_ms = 35'000;  // three comments have been missed
+inline constexpr std::int64_t infer_cancel_ms = 2'000;     // whoever pressed Ctrl-C is waiting
+inline constexpr std::int64_t resume_backoff_ms = 200;     // doubles with each attempt
+inline constexpr int resume_attempts_max = 6;              // without a new event: 12 s in all
+inline constexpr std::size_t error_bytes_max = 64 * kib;   // of a refusal's body
+inline constexpr std::int64_t silent_wait_ms = 300;        // longer, and a person wonders
+
+// Model files
+inline constexpr std::uint64_t gguf_header_bytes_max = 256 * mib;  // the largest known: 30 MiB
+inline constexpr std::uint64_t gguf_tensors_max = 65'536;          // the largest known: 2 000
+inline constexpr std::uint64_t gguf_keys_max = 65'536;
+inline constexpr std::uint64_t gguf_key_bytes_max = 65'535;      // the format's own bound
+inline constexpr std::uint64_t gguf_string_bytes_max = 8 * mib;  // chat templates reach 100 KiB
+inline constexpr std::uint64_t gguf_elements_max = 4'194'304;    // vocabularies reach 262 144
+inline constexpr std::uint64_t gguf_alignment_max = 65'536;      // pages of 64 KiB exist
+inline constexpr std::uint32_t model_layers_max = 512;           // LLAMA_MAX_LAYERS
+inline constexpr std::uint32_t model_experts_max = 1'024;        // LLAMA_MAX_EXPERTS
+inline constexpr std::uint32_t model_heads_max = 4'096;
+inline constexpr std::uint32_t model_width_max = 1'048'576;       // embedding and feed forward
+inline constexpr std::uint32_t model_context_max = 268'435'456;   // the largest known: 10 M
+inline constexpr std::uint64_t memory_reserve_bytes = 256 * mib;  // left to the machine itself
+
+// Logs
+inline constexpr std::size_t log_lines_queued_max = 8'192;
+
+}  // namespace llorch::limits

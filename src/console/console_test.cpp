@@ -1,0 +1,198 @@
+#include <boost/json.hpp>
+#include <gtest/gtest.h>
+
+#include "console/command_line.h"
+#include "console/json_output.h"
+#include "console/progress.h"
+#include "console/report.h"
+#include "console/spelling.h"
+#include "console/table.h"
+#include "console/terminal.h"
+
+namespace llorch {
+namespace {
+
+using namespace std::chrono_literals;
+
+class HeldClock final : public Clock {
+ public:
+  SteadyTime now() const override { return SteadyTime{} + at; }
+  WallTime wall() const override { return {}; }
+  std::chrono::milliseconds at{0};
+};
+
+// clause: C-3
+TEST(Table, FitsItsWidthByShorteningTheWidestTextColumn) {
+  Table table({{"ID"}, {"NAME", false, true}, {"SIZE", true}});
+  table.add({"smollm2", std::string(100, 'n'), "98.1 MB"});
+  table.add({"x", "", "4 B"});
+  EXPECT_EQ(table.render(40),
+            "ID       NAME                       SIZE\n"
+            "smollm2  nnnnnnnnnnnnnnnnnnnnn…  98.1 MB\n"
+            "x        -                           4 B\n");
+}
+
+TEST(Table, LetsNoControlCharacterThrough) {
+  Table table({{"NAME"}});
+  table.add({"a\x1b[31mb\nc"});
+  EXPECT_EQ(table.render(), "NAME\na [31mb c\n");
+}
+
+TEST(Terminal, MeasuresTextInColumns) {
+  struct Case {
+    const char* name;
+    std::string_view text;
+    std::size_t columns;
+  };
+  const Case cases[] = {{"plain", "abc", 3},
+                        {"umlaut", "ä", 1},
+                        {"check mark", "✅", 2},
+                        {"CJK", "漢字", 4},
+                        {"combining", "e\xCC\x81", 1},
+                        {"stray byte", "\xFF", 1},
+                        {"cut character", "\xE6\xBC", 2}};
+  for (const auto& [name, text, columns] : cases) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(display_width(text), columns);
+  }
+  EXPECT_EQ(shorten("漢字漢字", 5), "漢字…");
+}
+
+TEST(Terminal, PrintsSizesAsDisksDo) {
+  EXPECT_EQ(human_bytes(999), "999 B");
+  EXPECT_EQ(human_bytes(98'123'456), "98.1 MB");
+  EXPECT_EQ(human_bytes(999'960), "1.0 MB");
+  EXPECT_EQ(human_bytes(4'370'000'000), "4.4 GB");
+  EXPECT_EQ(human_duration(59), "59s");
+  EXPECT_EQ(human_duration(185), "3m 5s");
+  EXPECT_EQ(human_duration(7'265), "2h 1m");
+}
+
+// clause: P-11
+TEST(Progress, PrintsOnePlainLineEachFiveSecondsWhenNotATerminal) {
+  HeldClock clock;
+  std::string out;
+  Progress progress("m", Terminal{}, clock, [&](const std::string& bytes) { out += bytes; });
+  for (int second = 0; second <= 11; ++second) {
+    clock.at = std::chrono::seconds(second);
+    progress.update(static_cast<std::uint64_t>(second) * 10'000'000, 200'000'000);
+  }
+  progress.finish();
+  EXPECT_EQ(out,
+            "m   25%  50.0 MB of 200.0 MB  10.0 MB/s  16s left\n"
+            "m   50%  100.0 MB of 200.0 MB  10.0 MB/s  11s left\n"
+            "m   55%  110.0 MB of 200.0 MB  10.0 MB/s\n");
+}
+
+TEST(Progress, RedrawsInPlaceOnATerminalAtMostTenTimesASecond) {
+  HeldClock clock;
+  int draws = 0;
+  std::string last;
+  {
+    Progress progress("m", Terminal{true, true, 80}, clock, [&](const std::string& bytes) {
+      ++draws;
+      last = bytes;
+    });
+    for (int ms = 0; ms < 1000; ++ms) {
+      clock.at = std::chrono::milliseconds(ms);
+      progress.update(static_cast<std::uint64_t>(ms), 1000);
+    }
+    EXPECT_LE(draws, 11);
+    EXPECT_TRUE(last.starts_with('\r'));
+    EXPECT_LE(display_width(last), 80U + 4);
+  }
+  EXPECT_EQ(last, "\n");
+}
+
+TEST(Spelling, FindsTheNearWordAndNoFarOne) {
+  const std::vector<std::string> known = {"spawn", "list", "cleanup", "stop"};
+  EXPECT_EQ(nearest_word("spwan", known), "spawn");
+  EXPECT_EQ(nearest_word("lst", known), "list");
+  EXPECT_EQ(nearest_word("clean-up", known), "cleanup");
+  EXPECT_EQ(nearest_word("frobnicate", known), "");
+}
+
+TEST(Json, IsIndentedAndParsesBack) {
+  const boost::json::value value = {{"a", {1, 2}}, {"b", boost::json::object{}}, {"c", "\n"}};
+  EXPECT_EQ(pretty_json(value),
+            "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": {},\n  \"c\": \"\\n\"\n}");
+  EXPECT_EQ(boost::json::parse(pretty_json(value)), value);
+}
+
+struct Parsed {
+  std::optional<int> code;
+  std::string out;
+  std::string err;
+};
+Parsed parse(const std::vector<const char*>& words) {
+  CLI::App app;
+  dress(app, "llorch-pool", "A pool.", "  llorch-pool worker list");
+  app.require_subcommand(1);
+  auto* const worker = app.add_subcommand("worker", "Workers");
+  worker->require_subcommand(1);
+  auto* const spawn = worker->add_subcommand("spawn", "Start one");
+  int port = 0;
+  spawn->add_option("--port", port, "Port");
+  worker->add_subcommand("list", "List them");
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  Parsed parsed;
+  parsed.code = parse_command_line(app, static_cast<int>(words.size()), words.data());
+  parsed.out = testing::internal::GetCapturedStdout();
+  parsed.err = testing::internal::GetCapturedStderr();
+  return parsed;
+}
+
+// clause: E-7
+TEST(CommandLine, UsageErrorsExitTwoAndSayWhatToDo) {
+  struct Case {
+    const char* name;
+    std::vector<const char*> words;
+    const char* next;
+  };
+  const Case cases[] = {
+      {"misspelt group", {"llorch-pool", "wroker"}, "next: did you mean 'llorch-pool worker'?\n"},
+      {"misspelt command",
+       {"llorch-pool", "worker", "spwan"},
+       "next: did you mean 'llorch-pool worker spawn'?\n"},
+      {"misspelt flag",
+       {"llorch-pool", "worker", "spawn", "--prot", "1"},
+       "next: did you mean 'llorch-pool worker spawn --port'?\n"},
+      {"no command", {"llorch-pool"}, "next: llorch-pool --help\n"},
+      {"not a number",
+       {"llorch-pool", "worker", "spawn", "--port", "x"},
+       "next: llorch-pool worker spawn --help\n"}};
+  for (const auto& [name, words, next] : cases) {
+    SCOPED_TRACE(name);
+    const auto parsed = parse(words);
+    EXPECT_EQ(parsed.code, exit_usage);
+    EXPECT_TRUE(parsed.err.starts_with("error: ")) << parsed.err;
+    EXPECT_NE(parsed.err.find(next), std::string::npos) << parsed.err;
+    EXPECT_EQ(parsed.out, "");
+  }
+}
+
+// clause: C-1
+TEST(CommandLine, HelpHasExamplesAndVersionNamesTheProgram) {
+  const auto help = parse({"llorch-pool", "--help"});
+  EXPECT_EQ(help.code, exit_ok);
+  EXPECT_NE(help.out.find("Examples:\n  llorch-pool worker list"), std::string::npos) << help.out;
+  const auto version = parse({"llorch-pool", "--version"});
+  EXPECT_EQ(version.code, exit_ok);
+  EXPECT_TRUE(version.out.starts_with("llorch-pool ")) << version.out;
+  EXPECT_EQ(parse({"llorch-pool", "worker", "list"}).code, std::nullopt);
+}
+
+// clause: E-6, E-7
+TEST(Report, PrintsWhatWhyAndNextAndGivesTheExitCode) {
+  testing::internal::CaptureStderr();
+  const int code = report(Error{.code = Code::model_not_found,
+                                .message = "model 'x': unknown",
+                                .next = "llorch-pool models catalog"});
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "error: model 'x': unknown\nnext: llorch-pool models catalog\n");
+  EXPECT_EQ(code, exit_not_found);
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,38 @@
+#include "console/report.h"
+
+#include <cstdio>
+#include <string>
+
+namespace llorch {
+namespace {
+
+void print_line(std::string_view label, std::string_view text) {
+  std::string line(label);
+  line += text;
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+}  // namespace
+
+int report(const Error& error) {
+  return report(error, exit_code(error.code));
+}
+
+int report(const Error& error, ExitCode code) {
+  print_line("error: ", error.message);
+  for (const auto& violation : error.violations) {
+    print_line("  ", violation.field + ": " + violation.message);
+  }
+  if (!error.next.empty()) print_next(error.next);
+  return code;
+}
+
+void print_warning(std::string_view text) {
+  print_line("warning: ", text);
+}
+void print_next(std::string_view text) {
+  print_line("next: ", text);
+}
+
+}  // namespace llorch

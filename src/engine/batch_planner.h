@@ -1,0 +1,72 @@
+// Decides which tokens go into the next llama_decode: one for every decoding slot, then as much
+// prefill as fits the time left to the inter-token target. Pure: no clock, no llama.h.
+// Threads: belongs to the engine thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/limits.h"
+
+namespace llorch {
+
+enum class SlotPhase { idle, prefill, decode, parked };
+
+// One busy slot as the planner sees it.
+struct SlotView {
+  std::int32_t slot = 0;
+  SlotPhase phase = SlotPhase::idle;
+  std::int64_t prefill_left = 0;  // tokens of the prompt not evaluated yet, > 0 in prefill
+  double waited_ms = 0;           // since the job got its slot
+  bool deterministic = false;     // runs in a batch of its own, in chunks of a fixed size
+};
+
+struct PlannedRow {
+  std::int32_t slot = 0;
+  std::int32_t tokens = 0;  // 1 for a decoding slot
+  bool operator==(const PlannedRow&) const = default;
+};
+
+// A running model of how long one llama_decode takes.
+class StepCost {
+ public:
+  // What a step of that shape took. Shape: 0 <= decode_rows <= 256, prefill_tokens >= 0.
+  void observe(std::int32_t decode_rows, std::int32_t prefill_tokens, double ms);
+  double decode_ms(std::int32_t decode_rows) const;
+  double prefill_ms_per_token() const { return prefill_ms_per_token_; }
+
+ private:
+  std::array<double, limits::slots_max + 1> decode_ms_{};  // 0 = not seen yet
+  double prefill_ms_per_token_ = 0;                        // 0 = not seen yet
+};
+
+struct PlannerOptions {
+  std::int32_t batch_tokens_max = 512;  // rows of one llama_decode
+  double itl_target_ms = 150;           // no decoding slot should wait longer for its next token
+};
+
+// Prefill of a deterministic job is always cut at the same borders.
+inline constexpr std::int32_t deterministic_chunk_tokens = 32;
+// Less than this a step makes prefill crawl: each step also pays for its graph.
+inline constexpr std::int32_t prefill_tokens_min = 8;
+
+class BatchPlanner {
+ public:
+  explicit BatchPlanner(PlannerOptions options) : options_(options) {}
+
+  // Rows of the next batch by ascending slot; empty when no slot can go on. When the batch holds a
+  // deterministic slot it holds that slot alone; those take turns with the shared batch.
+  std::vector<PlannedRow> plan(std::span<const SlotView> slots, const StepCost& cost);
+
+ private:
+  std::vector<PlannedRow> plan_shared(std::span<const SlotView> slots, const StepCost& cost) const;
+  std::int32_t prefill_budget(std::int32_t decode_rows, const StepCost& cost) const;
+
+  PlannerOptions options_;
+  std::int32_t last_solo_ = -1;  // the slot of the last batch run alone
+  bool shared_next_ = true;
+};
+
+}  // namespace llorch

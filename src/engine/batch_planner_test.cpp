@@ -1,0 +1,147 @@
+#include "engine/batch_planner.h"
+
+#include <gtest/gtest.h>
+#include <map>
+#include <numeric>
+
+namespace llorch {
+namespace {
+
+SlotView decoding(std::int32_t slot) {
+  return {.slot = slot, .phase = SlotPhase::decode};
+}
+SlotView prefilling(std::int32_t slot, std::int64_t left, double waited_ms = 0) {
+  return {.slot = slot, .phase = SlotPhase::prefill, .prefill_left = left, .waited_ms = waited_ms};
+}
+SlotView alone(SlotView view) {
+  view.deterministic = true;
+  return view;
+}
+
+std::int32_t tokens_of(const std::vector<PlannedRow>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), 0,
+                         [](std::int32_t sum, const auto& row) { return sum + row.tokens; });
+}
+
+// Costs as measured on two cores: 30 ms for four streams, 3 ms a prompt token.
+StepCost measured() {
+  StepCost cost;
+  for (int i = 0; i < 50; ++i) {
+    cost.observe(4, 0, 30);
+    cost.observe(4, 40, 150);
+  }
+  return cost;
+}
+
+TEST(BatchPlanner, GivesAPromptThatIsAloneFullBatches) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{prefilling(0, 2000)};
+  EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, 512}}));
+}
+
+TEST(BatchPlanner, NeverLeavesOutADecodingSlotAndOrdersRowsBySlot) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{prefilling(0, 4000),
+                                    decoding(1),
+                                    decoding(2),
+                                    {.slot = 3, .phase = SlotPhase::parked},
+                                    decoding(4)};
+  const auto rows = planner.plan(slots, measured());
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_EQ(rows[0].slot, 0);
+  for (std::size_t i = 1; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].tokens, 1);
+    EXPECT_LT(rows[i - 1].slot, rows[i].slot);
+  }
+}
+
+TEST(BatchPlanner, FillsTheTimeLeftToTheTargetWithPrefill) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{decoding(0), decoding(1), decoding(2), decoding(3),
+                                    prefilling(4, 4000)};
+  const auto rows = planner.plan(slots, measured());
+  EXPECT_NEAR(rows.back().tokens, 40, 2) << "(150 - 30) ms at 3 ms a token";
+}
+
+TEST(BatchPlanner, AlwaysMovesAPromptForward) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 1});
+  const std::vector<SlotView> slots{decoding(0), prefilling(1, 4000)};
+  EXPECT_EQ(planner.plan(slots, measured()).back().tokens, prefill_tokens_min);
+}
+
+TEST(BatchPlanner, ReadsTheShortestPromptFirstUnlessAnotherHasWaitedLong) {
+  BatchPlanner planner({.batch_tokens_max = 64, .itl_target_ms = 150});
+  const std::vector<SlotView> fresh{prefilling(0, 4000), prefilling(1, 100)};
+  EXPECT_EQ(planner.plan(fresh, {}).front().slot, 1);
+  const std::vector<SlotView> aged{prefilling(0, 4000, 60'000), prefilling(1, 100)};
+  EXPECT_EQ(planner.plan(aged, {}).front().slot, 0);
+}
+
+TEST(BatchPlanner, SharesABatchAmongShortPrompts) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{prefilling(0, 100), prefilling(1, 200), prefilling(2, 400)};
+  EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, 100}, {1, 200}, {2, 212}}));
+}
+
+TEST(BatchPlanner, RunsADeterministicSlotAloneInFixedChunks) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{alone(prefilling(0, 100))};
+  EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, 32}}));
+  const std::vector<SlotView> tail{alone(prefilling(0, 4))};
+  EXPECT_EQ(planner.plan(tail, {}), (std::vector<PlannedRow>{{0, 4}}));
+}
+
+TEST(BatchPlanner, StarvesNeitherDeterministicNorSharedSlots) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{alone(decoding(0)), decoding(1), alone(decoding(2)),
+                                    decoding(3)};
+  std::map<std::int32_t, int> turns;
+  for (int i = 0; i < 300; ++i) {
+    const auto rows = planner.plan(slots, {});
+    ASSERT_FALSE(rows.empty());
+    const bool solo = rows.size() == 1;
+    for (const auto& row : rows) {
+      EXPECT_EQ(solo, row.slot == 0 || row.slot == 2);
+      ++turns[row.slot];
+    }
+  }
+  for (const auto& [slot, count] : turns) EXPECT_EQ(count, 100) << "slot " << slot;
+}
+
+TEST(BatchPlanner, PlansNothingWhenEverySlotIsParked) {
+  BatchPlanner planner({});
+  const std::vector<SlotView> slots{{.slot = 0, .phase = SlotPhase::parked}};
+  EXPECT_TRUE(planner.plan(slots, {}).empty());
+}
+
+// Eight prompts and eight streams with costs that drift: every step stays near the target once the
+// cost is known, and every prompt is read to its end.
+TEST(BatchPlanner, KeepsTheTargetWhileCostsDrift) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  StepCost cost;
+  std::vector<SlotView> slots;
+  for (std::int32_t i = 0; i < 8; ++i) slots.push_back(decoding(i));
+  for (std::int32_t i = 8; i < 16; ++i) slots.push_back(prefilling(i, 500 * (i - 7)));
+  int over_target = 0;
+  int steps = 0;
+  for (; steps < 10'000; ++steps) {
+    const auto rows = planner.plan(slots, cost);
+    const auto prefill = tokens_of(rows) - 8;
+    if (prefill == 0) break;
+    const double per_token = 2.0 + steps * 0.002;  // attention grows with the context
+    const double ms = 35 + prefill * per_token;
+    if (steps > 20 && ms > 150 * 1.2) ++over_target;
+    cost.observe(8, prefill, ms);
+    for (const auto& row : rows) {
+      auto& slot = slots[static_cast<std::size_t>(row.slot)];
+      if (slot.phase == SlotPhase::prefill && (slot.prefill_left -= row.tokens) == 0) {
+        slot.phase = SlotPhase::parked;
+      }
+    }
+  }
+  EXPECT_LT(steps, 10'000);
+  EXPECT_EQ(over_target, 0);
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,65 @@
+// The engine thread's state: which job sits where, and one step of all of them. No thread of its
+// own and no lock: LlamaEngine calls it from the engine thread.
+// Lifetime: shorter than the LoadedModel's.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "engine/batch_planner.h"
+#include "engine/engine.h"
+#include "engine/loaded_model.h"
+#include "engine/run.h"
+
+namespace llorch {
+
+class EngineCore {
+ public:
+  // `job_over` is called when a job has left, before its last event can be seen: figures that are
+  // published there never lag behind what a client knows.
+  EngineCore(const LoadedModel& loaded, double itl_target_ms, std::function<void()> job_over);
+
+  void add(std::shared_ptr<Run> run);  // accepted, being prepared
+  void prepared(const std::shared_ptr<Run>& run, Result<PreparedJob> ready);
+  void cancel(const std::shared_ptr<Outbox>& outbox);
+  void cancel_all();
+
+  // Seats who can be, retries parked slots, runs one llama_decode. False: there is nothing to do
+  // until something is posted.
+  bool step();
+  // What load() shows, but for the memory.
+  EngineLoad snapshot() const;
+
+ private:
+  void seat_waiting();
+  void seat(const std::shared_ptr<Run>& run);
+  void restore_prefix(Run& run, const Seat& seat);
+  void unpark();
+  std::vector<SlotView> views(SteadyTime now) const;
+  void fill_batch(const std::vector<PlannedRow>& rows);
+  bool decode_batch(const std::vector<PlannedRow>& rows);
+  void after_decode(const std::vector<PlannedRow>& rows, SteadyTime now);
+  void draw_token(Run& run, std::int32_t output, SteadyTime now);
+  void deliver(Run& run, std::optional<TokenOut> token, std::optional<Ended> ended);
+  void tell_progress(Run& run, SteadyTime now);
+  void end(Run& run, Ended ended);
+  void fail_run(Run& run, Error error);
+  void leave(Run& run, JobEvent last);
+  void release(Run& run);
+  void measure(const std::vector<PlannedRow>& rows, double ms);
+
+  const LoadedModel& loaded_;
+  llama_context* const context_;
+  const std::function<void()> job_over_;
+  BatchPlanner planner_;
+  StepCost cost_;
+  Batch batch_;
+  std::vector<Slot> slots_;
+  std::list<std::shared_ptr<Run>> runs_;   // every run that is not over, oldest first
+  std::vector<std::int32_t> output_rows_;  // per slot: its row with logits in the batch, or -1
+  EngineLoad totals_;                      // the counters only
+};
+
+}  // namespace llorch

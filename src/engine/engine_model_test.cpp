@@ -1,0 +1,326 @@
+// The engine on real weights. Needs LLORCH_TEST_MODEL, a GGUF file of SmolLM2-135M-Instruct.
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <gtest/gtest.h>
+#include <llama.h>
+#include <random>
+#include <thread>
+
+#include "engine/llama_engine.h"
+#include "engine/llama_handles.h"
+#include "engine/vocabulary.h"
+
+namespace llorch {
+namespace {
+
+const char* model_path() {
+  return std::getenv("LLORCH_TEST_MODEL");
+}
+
+// One job and all it said.
+class Talk {
+ public:
+  Talk(Engine& engine, JobRequest job) : engine_(engine), box_(std::make_shared<Outbox>()) {
+    box_->on_ready([this] {
+      const std::lock_guard lock(mutex_);
+      ready_ = true;
+      changed_.notify_all();
+    });
+    engine.submit(std::move(job), box_);
+  }
+
+  void cancel() { engine_.cancel(box_); }
+  // Reads until the job is over, or `tokens` have come. False after a minute.
+  bool read(std::size_t tokens = SIZE_MAX) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes{1};
+    while (!over && ids.size() < tokens) {
+      {
+        std::unique_lock lock(mutex_);
+        if (!changed_.wait_until(lock, deadline, [&] { return ready_; })) return false;
+        ready_ = false;
+      }
+      for (auto& event : box_->take()) note(event);
+    }
+    return true;
+  }
+
+  std::vector<Token> ids;
+  std::string text;
+  std::int64_t first_index = -1;
+  std::optional<Started> started;
+  std::optional<Ended> ended;
+  std::optional<Error> error;
+  bool over = false;
+
+ private:
+  void note(JobEvent& event) {
+    if (auto* begun = std::get_if<Started>(&event)) started = *begun;
+    if (auto* token = std::get_if<TokenOut>(&event)) {
+      if (first_index < 0) first_index = token->index;
+      ids.push_back(token->id);
+      text += token->text;
+    }
+    if (auto* end = std::get_if<Ended>(&event)) {
+      text += end->tail;
+      ended = *end;
+      over = true;
+    }
+    if (auto* failed = std::get_if<Failed>(&event)) {
+      error = failed->error;
+      over = true;
+    }
+  }
+
+  Engine& engine_;
+  std::shared_ptr<Outbox> box_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ready_ = false;
+};
+
+JobRequest greedy(const std::string& prompt, std::uint64_t tokens) {
+  JobRequest job;
+  job.id = {prompt.substr(0, 40)};
+  job.prompt = prompt;
+  job.max_tokens = tokens;
+  job.sampling.temperature = 0;
+  return job;
+}
+
+JobRequest chat(const std::string& content, std::uint64_t tokens) {
+  auto job = greedy(content, tokens);
+  ChatPrompt prompt;
+  prompt.messages.push_back({.role = "user", .content = content});
+  job.prompt = prompt;
+  return job;
+}
+
+class EngineOnRealWeights : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (model_path() == nullptr) GTEST_SKIP() << "LLORCH_TEST_MODEL names no model file";
+  }
+  static std::unique_ptr<Engine> load(std::int32_t slots) {
+    EngineOptions options;
+    options.model_path = model_path();
+    options.slots = slots;
+    options.ctx_tokens = 1024;
+    auto engine = load_llama_engine(options, [](double) {});
+    EXPECT_TRUE(engine) << engine.error().message;
+    return std::move(*engine);
+  }
+};
+
+std::vector<Token> plain_greedy(const std::string& prompt, int count) {
+  auto model_params = llama_model_default_params();
+  model_params.n_gpu_layers = 0;
+  const ModelHandle model(llama_model_load_from_file(model_path(), model_params));
+  auto params = llama_context_default_params();
+  params.n_ctx = 1024;
+  params.n_batch = params.n_ubatch = 512;
+  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+  params.n_threads = params.n_threads_batch =
+      static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  const ContextHandle context(llama_init_from_model(model.get(), params));
+  const Vocabulary vocabulary(llama_model_get_vocab(model.get()));
+  auto next = vocabulary.tokenize(prompt, true, true).value();
+  std::vector<Token> answer;
+  while (true) {
+    if (llama_decode(context.get(),
+                     llama_batch_get_one(next.data(), static_cast<int>(next.size()))))
+      return {};
+    const float* const row = llama_get_logits_ith(context.get(), -1);
+    const auto token = static_cast<Token>(std::max_element(row, row + vocabulary.size()) - row);
+    if (vocabulary.ends_generation(token)) return answer;
+    answer.push_back(token);
+    if (static_cast<int>(answer.size()) == count) return answer;
+    next = {token};
+  }
+}
+
+TEST_F(EngineOnRealWeights, SaysWhatAPlainGreedyLoopSays) {
+  const auto engine = load(1);
+  for (const char* prompt : {"The capital of France is", "def fibonacci(n):", "Once upon a time",
+                             "1, 2, 3, 4,", "Water boils at"}) {
+    auto job = greedy(prompt, 24);
+    job.cache_scope = prompt;  // no prefix of another prompt, so the chunk borders are equal
+    Talk talk(*engine, job);
+    ASSERT_TRUE(talk.read());
+    EXPECT_EQ(talk.ids, plain_greedy(prompt, 24)) << prompt;
+  }
+}
+
+// clause: W-26, W-27
+TEST_F(EngineOnRealWeights, RepeatsADeterministicJobAloneCrowdedAndResumed) {
+  const auto engine = load(8);
+  auto job = chat("Tell me a story about a dragon.", 40);
+  job.deterministic = true;
+  job.sampling.temperature = 0.9;
+  job.sampling.seed = 11;
+  Talk alone(*engine, job);
+  ASSERT_TRUE(alone.read());
+  ASSERT_GT(alone.ids.size(), 10u);
+
+  std::vector<std::unique_ptr<Talk>> crowd;
+  for (int i = 0; i < 7; ++i) {
+    crowd.push_back(std::make_unique<Talk>(*engine, chat("Count from " + std::to_string(i), 60)));
+  }
+  Talk beside(*engine, job);
+  ASSERT_TRUE(beside.read());
+  EXPECT_EQ(beside.ids, alone.ids);
+  EXPECT_EQ(beside.text, alone.text);
+  for (auto& other : crowd) ASSERT_TRUE(other->read());
+
+  for (const std::size_t cut : {std::size_t{1}, std::size_t{7}, alone.ids.size() - 1}) {
+    auto rest = job;
+    rest.resume_tokens.assign(alone.ids.begin(), alone.ids.begin() + static_cast<long>(cut));
+    Talk resumed(*engine, rest);
+    ASSERT_TRUE(resumed.read());
+    EXPECT_EQ(resumed.first_index, static_cast<std::int64_t>(cut));
+    auto whole = rest.resume_tokens;
+    whole.insert(whole.end(), resumed.ids.begin(), resumed.ids.end());
+    EXPECT_EQ(whole, alone.ids) << "cut at " << cut;
+    EXPECT_EQ(resumed.started->resumed_text + resumed.text, alone.text);
+  }
+}
+
+// clause: W-25
+TEST_F(EngineOnRealWeights, FreesEverySlotAfterRandomCancels) {
+  const auto engine = load(4);
+  std::mt19937 random(3);
+  std::vector<std::unique_ptr<Talk>> talks;
+  for (int i = 0; i < 60; ++i) {
+    auto job = chat(std::string(1 + random() % 300, 'x') + std::to_string(i), 50);
+    job.ignore_eos = true;
+    talks.push_back(std::make_unique<Talk>(*engine, job));
+    if (i % 3 == 0) {
+      ASSERT_TRUE(talks.back()->read(random() % 3));  // some are decoding by now
+      talks.back()->cancel();
+    } else if (i % 2 == 0) {
+      talks[random() % talks.size()]->cancel();  // queued, prefilling, decoding or over
+    }
+  }
+  for (auto& talk : talks) {
+    talk->cancel();
+    talk->cancel();  // idempotent
+  }
+  for (auto& talk : talks) {
+    ASSERT_TRUE(talk->read());
+    ASSERT_TRUE(talk->ended);
+  }
+  Talk after(*engine, chat("Hello", 4));
+  ASSERT_TRUE(after.read());
+  EXPECT_EQ(after.ids.size(), 4u);
+  // The snapshot may be one step old when the last event arrives.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+  while (engine->load().slots_busy > 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(engine->load().slots_busy, 0);
+  EXPECT_EQ(engine->load().queue_depth, 0);
+}
+
+// clause: W-23, W-29
+TEST_F(EngineOnRealWeights, ObeysSchemasStopStringsAndLengths) {
+  const auto engine = load(1);
+  auto schema = chat("Give me a person as JSON.", 80);
+  schema.format = {.kind = OutputFormat::Kind::json_schema,
+                   .source = R"({"type":"object","properties":{"age":{"type":"integer"}},)"
+                             R"("required":["age"],"additionalProperties":false})"};
+  Talk json(*engine, schema);
+  ASSERT_TRUE(json.read());
+  ASSERT_TRUE(json.ended) << json.error->message;
+  EXPECT_EQ(json.ended->reason, StopReason::EOS);
+  EXPECT_NE(json.text.find("\"age\""), std::string::npos) << json.text;
+
+  Talk whole(*engine, greedy("a b c d e f g", 20));
+  ASSERT_TRUE(whole.read());
+  ASSERT_GT(whole.text.size(), 8u);
+  auto cut = greedy("a b c d e f g", 20);
+  cut.stop = {whole.text.substr(3, 4)};
+  Talk stopped(*engine, cut);
+  ASSERT_TRUE(stopped.read());
+  EXPECT_EQ(stopped.ended->reason, StopReason::STOP_SEQUENCE);
+  EXPECT_EQ(stopped.ended->stop_sequence, cut.stop.front());
+  EXPECT_EQ(stopped.text, whole.text.substr(0, whole.text.find(cut.stop.front())));
+
+  Talk long_prompt(*engine, greedy(std::string(8000, 'z') + " word word", 5));
+  Talk too_long(*engine, greedy(
+                             [] {
+                               std::string text;
+                               for (int i = 0; i < 2000; ++i) text += " word";
+                               return text;
+                             }(),
+                             5));
+  ASSERT_TRUE(too_long.read());
+  ASSERT_TRUE(too_long.error);
+  EXPECT_EQ(too_long.error->code, Code::context_length_exceeded);
+  ASSERT_TRUE(long_prompt.read());
+}
+
+// clause: W-29
+TEST_F(EngineOnRealWeights, RefusesABadGrammarWithAReason) {
+  const auto engine = load(1);
+  auto job = chat("hi", 5);
+  job.format = {.kind = OutputFormat::Kind::grammar, .source = "root ::= (("};
+  Talk talk(*engine, job);
+  ASSERT_TRUE(talk.read());
+  ASSERT_TRUE(talk.error);
+  EXPECT_EQ(talk.error->code, Code::invalid_request);
+}
+
+TEST_F(EngineOnRealWeights, ReusesAPrefixOfTheSameScopeOnly) {
+  const auto engine = load(2);
+  const std::string prefix(400, 'q');
+  Talk first(*engine, greedy(prefix + " one", 2));
+  ASSERT_TRUE(first.read());
+  Talk same(*engine, greedy(prefix + " two", 2));
+  ASSERT_TRUE(same.read());
+  EXPECT_GT(same.started->cached_tokens, 16);
+  auto other = greedy(prefix + " three", 2);
+  other.cache_scope = "tenant-b";
+  Talk foreign(*engine, other);
+  ASSERT_TRUE(foreign.read());
+  EXPECT_EQ(foreign.started->cached_tokens, 0);
+}
+
+// clause: W-36
+TEST_F(EngineOnRealWeights, ReadsTypedControlTokensAsText) {
+  const auto engine = load(1);
+  Talk plain(*engine, chat("abc", 1));
+  ASSERT_TRUE(plain.read());
+  Talk typed(*engine, chat("abc<|im_end|>", 1));
+  ASSERT_TRUE(typed.read());
+  EXPECT_GT(typed.started->prompt_tokens, plain.started->prompt_tokens + 2)
+      << "one control token would add one token";
+}
+
+// clause: W-37
+TEST_F(EngineOnRealWeights, MakesUnitVectorsForEmbeddings) {
+  const auto engine = load(1);
+  std::mutex done;
+  done.lock();
+  Result<Embeddings> made;
+  engine->embed({.inputs = {"a cat", "a kitten", "stock market"}, .dimensions = {}}, [&](auto got) {
+    made = std::move(got);
+    done.unlock();
+  });
+  done.lock();
+  done.unlock();
+  ASSERT_TRUE(made) << made.error().message;
+  ASSERT_EQ(made->vectors.size(), 3u);
+  const auto dot = [&](int a, int b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < made->vectors[0].size(); ++i) {
+      sum += static_cast<double>(made->vectors[static_cast<std::size_t>(a)][i]) *
+             made->vectors[static_cast<std::size_t>(b)][i];
+    }
+    return sum;
+  };
+  EXPECT_NEAR(dot(0, 0), 1.0, 1e-4);
+  EXPECT_GT(dot(0, 1), dot(0, 2));
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,48 @@
+// A grammar a job's tokens must follow: GBNF, a JSON schema, or what a chat template asks for tool
+// calls. Wraps llama.cpp's grammar sampler. Threads: compiled on the prepare thread, then used on
+// the engine thread only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/sampler.h"
+#include "engine/vocabulary.h"
+
+struct llama_sampler;
+
+namespace llorch {
+
+struct GrammarSpec {
+  std::string gbnf;   // empty = no grammar
+  bool lazy = false;  // takes effect when a trigger appears in the text
+  std::vector<std::string> trigger_patterns;
+  std::vector<Token> trigger_tokens;
+  std::vector<Token> prefill;  // already in the prompt: the grammar is past them
+};
+
+// The grammar of an output format by itself; empty for plain text.
+// Errors: invalid_request (not JSON, or a schema that has no grammar).
+Result<GrammarSpec> grammar_of_format(const OutputFormat& format);
+
+class Grammar {
+ public:
+  // Errors: invalid_request with the reason llama.cpp gives.
+  static Result<Grammar> compile(const GrammarSpec& spec, const Vocabulary& vocabulary);
+
+  bool allows(Token token);
+  void mask(std::vector<Candidate>& row);
+  // False when the token does not fit: only a resume can offer one that does not.
+  bool accept(Token token);
+
+ private:
+  struct Free {
+    void operator()(llama_sampler* sampler) const;
+  };
+  explicit Grammar(llama_sampler* sampler) : sampler_(sampler) {}
+  std::unique_ptr<llama_sampler, Free> sampler_;
+};
+
+}  // namespace llorch

@@ -1,0 +1,253 @@
+#include "engine/llama_engine.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <sys/resource.h>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/embedder.h"
+#include "engine/engine_core.h"
+#include "engine/task_thread.h"
+#include "sys/host.h"
+
+namespace llorch {
+namespace {
+
+constexpr int compute_nice =
+    5;  // the network thread preempts us, a busy desktop does not starve us
+constexpr auto snapshot_every = std::chrono::milliseconds{50};
+constexpr auto memory_every = std::chrono::seconds{1};
+
+struct Submit {
+  std::shared_ptr<Run> run;
+};
+struct Prepared {
+  std::shared_ptr<Run> run;
+  Result<PreparedJob> ready;
+};
+struct Cancel {
+  std::shared_ptr<Outbox> outbox;
+};
+using Post = std::variant<Submit, Prepared, Cancel>;
+
+class LlamaEngine final : public Engine {
+ public:
+  LlamaEngine(LoadedModel loaded, double itl_target_ms)
+      : loaded_(std::move(loaded)),
+        embedder_(loaded_),
+        prepare_("prepare", limits::prepare_stack_bytes),
+        embed_("embed", 8 * limits::mib),
+        engine_([this, itl_target_ms] { run(itl_target_ms); }) {}
+
+  ~LlamaEngine() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake();
+    engine_.join();
+  }
+
+  const ModelCard& card() const override { return loaded_.card; }
+
+  EngineLoad load() const override {
+    const std::lock_guard lock(load_mutex_);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - memory_read_ >= memory_every) {
+      memory_read_ = now;
+      memory_free_bytes_ = free_memory();
+    }
+    auto load = load_;
+    load.memory_free_bytes = memory_free_bytes_;
+    return load;
+  }
+
+  void submit(JobRequest job, std::shared_ptr<Outbox> outbox) override {
+    auto run = std::make_shared<Run>(std::move(job), std::move(outbox));
+    run->outbox->on_room([this] { wake(); });
+    post(Submit{run});
+    prepare_.post([this, run] {
+      const PrepareContext context{*loaded_.vocabulary, *loaded_.chat, loaded_.card};
+      post(Prepared{run, prepare_safely(run->request, context)});
+    });
+  }
+
+  void cancel(const std::shared_ptr<Outbox>& outbox) override { post(Cancel{outbox}); }
+
+  void tokenize(std::string text, bool special, bool add_bos, Reply<Tokenized> reply) override {
+    prepare_.post([this, text = std::move(text), special, add_bos, reply = std::move(reply)] {
+      auto tokens = loaded_.vocabulary->tokenize(text, special, add_bos);
+      if (!tokens) return reply(fail(tokens.error()));
+      Tokenized out{.tokens = std::move(*tokens), .pieces = {}};
+      for (const auto token : out.tokens) {
+        out.pieces.push_back(loaded_.vocabulary->piece(token, true));
+      }
+      reply(std::move(out));
+    });
+  }
+
+  void detokenize(std::vector<Token> tokens, Reply<std::string> reply) override {
+    prepare_.post([this, tokens = std::move(tokens), reply = std::move(reply)] {
+      std::string text;
+      for (const auto token : tokens) {
+        if (!loaded_.vocabulary->contains(token)) {
+          return reply(fail(Code::invalid_request,
+                            "token id " + std::to_string(token) + " is not in the vocabulary"));
+        }
+        text += loaded_.vocabulary->piece(token, true);
+      }
+      reply(std::move(text));
+    });
+  }
+
+  void embed(EmbeddingRequest request, Reply<Embeddings> reply) override {
+    embed_.post([this, request = std::move(request), reply = std::move(reply)] {
+      reply(embedder_.embed(request));
+    });
+  }
+
+ private:
+  static Result<PreparedJob> prepare_safely(const JobRequest& job, const PrepareContext& context) {
+    try {
+      return prepare(job, context);
+    } catch (const std::exception& thrown) {  // llama.cpp's library throws of its own kinds
+      return fail(Code::internal, std::string("the job could not be prepared: ") + thrown.what());
+    }
+  }
+
+  std::int64_t free_memory() const {
+    if (loaded_.card.backend == "cpu") {
+      return static_cast<std::int64_t>(read_host_facts().memory_available_bytes);
+    }
+    for (const auto& device : list_backend_devices()) {
+      if (device.backend == loaded_.card.backend) return device.memory_free_bytes;
+    }
+    return 0;
+  }
+
+  void post(Post message) {
+    {
+      const std::lock_guard lock(mutex_);
+      inbox_.push_back(std::move(message));
+    }
+    posted_.notify_one();
+  }
+
+  void wake() {
+    {
+      const std::lock_guard lock(mutex_);
+      woken_ = true;
+    }
+    posted_.notify_one();
+  }
+
+  // Takes what is posted; waits for it when `idle`. False when the engine is to stop.
+  bool take_posts(bool idle, std::vector<Post>& posts) {
+    std::unique_lock lock(mutex_);
+    if (idle) posted_.wait(lock, [&] { return stopping_ || woken_ || !inbox_.empty(); });
+    woken_ = false;
+    posts.swap(inbox_);
+    return !stopping_;
+  }
+
+  static void apply(EngineCore& core, std::vector<Post>& posts) {
+    for (auto& message : posts) {
+      if (auto* submit = std::get_if<Submit>(&message)) core.add(std::move(submit->run));
+      if (auto* done = std::get_if<Prepared>(&message)) {
+        core.prepared(done->run, std::move(done->ready));
+      }
+      if (auto* cancel = std::get_if<Cancel>(&message)) core.cancel(cancel->outbox);
+    }
+    posts.clear();
+  }
+
+  void publish(const EngineCore& core) {
+    auto load = core.snapshot();
+    const std::lock_guard lock(load_mutex_);
+    load_ = std::move(load);
+  }
+
+  ThreadPoolHandle start_compute_threads() const {
+#ifdef __linux__
+    // On Linux a nice value belongs to a thread, and the pool's threads inherit it.
+    setpriority(PRIO_PROCESS, 0, compute_nice);
+#endif
+    if (loaded_.card.backend != "cpu" || !loaded_.context) return nullptr;
+    auto params = ggml_threadpool_params_default(loaded_.threads);
+    ThreadPoolHandle pool(ggml_threadpool_new(&params));
+    if (pool) llama_attach_threadpool(loaded_.context.get(), pool.get(), nullptr);
+    return pool;
+  }
+
+  void run(double itl_target_ms) {
+    const auto pool = start_compute_threads();
+    EngineCore core(loaded_, itl_target_ms, [&] { publish(core); });
+    std::vector<Post> posts;
+    auto published = std::chrono::steady_clock::time_point{};
+    for (bool idle = false; take_posts(idle, posts);) {
+      const bool changed = !posts.empty();
+      apply(core, posts);
+      idle = !core.step();
+      const auto now = std::chrono::steady_clock::now();
+      if (idle || changed || now - published >= snapshot_every) {
+        published = now;
+        publish(core);
+      }
+    }
+    apply(core, posts);
+    core.cancel_all();
+    publish(core);
+    if (pool) llama_detach_threadpool(loaded_.context.get());
+  }
+
+  const LoadedModel loaded_;
+  Embedder embedder_;
+
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::vector<Post> inbox_;
+  bool stopping_ = false;
+  bool woken_ = false;
+
+  mutable std::mutex load_mutex_;
+  EngineLoad load_;
+  mutable std::chrono::steady_clock::time_point memory_read_;
+  mutable std::int64_t memory_free_bytes_ = 0;
+
+  TaskThread prepare_;
+  TaskThread embed_;
+  std::thread engine_;  // last: it uses all of the above
+};
+
+// One token through the model: the weights' pages are there when the first job comes.
+void warm_up(const LoadedModel& loaded) {
+  if (!loaded.context) return;
+  Batch batch(1);
+  batch.add(0, 0, 0, true);
+  if (llama_decode(loaded.context.get(), batch.get()) == 0) {
+    llama_synchronize(loaded.context.get());
+  }
+  llama_memory_clear(llama_get_memory(loaded.context.get()), false);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
+                                                  const std::function<void(double)>& progress) {
+  try {
+    auto loaded = load_model(options, progress);
+    if (!loaded) return fail(loaded.error());
+    warm_up(*loaded);
+    return std::make_unique<LlamaEngine>(std::move(*loaded), options.itl_target_ms);
+  } catch (const std::exception& thrown) {
+    return fail(Code::model_load_failed, "model file " + options.model_path + ": " + thrown.what());
+  }
+}
+
+}  // namespace llorch

@@ -1,0 +1,286 @@
+#include "engine/loaded_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <thread>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "sys/host.h"
+
+namespace llorch {
+namespace {
+
+constexpr std::int64_t context_tokens_default_max = 8192;  // a longer one is asked for by name
+constexpr std::int32_t slots_default = 4;
+constexpr std::int64_t compute_bytes_spare = 256LL * 1024 * 1024;  // graph buffers of small models
+
+void library_log(ggml_log_level level, const char* text, void*) {
+  if (level != GGML_LOG_LEVEL_ERROR && level != GGML_LOG_LEVEL_WARN) return;
+  std::string_view line(text);
+  while (line.ends_with('\n')) line.remove_suffix(1);
+  const bool error = level == GGML_LOG_LEVEL_ERROR;
+  log_event(error ? LogLevel::warn : LogLevel::debug, "llama.cpp", "message", {{"text", line}});
+}
+
+void start_library() {
+  static const bool started = [] {
+    // A crash must not fork a debugger under a service. Source: ggml.c, GGML_NO_BACKTRACE.
+    setenv("GGML_NO_BACKTRACE", "1", 0);
+    llama_log_set(library_log, nullptr);
+    llama_backend_init();
+    return true;
+  }();
+  static_cast<void>(started);
+}
+
+Result<ggml_backend_dev_t> find_device(const EngineOptions& options) {
+  std::int32_t index = 0;
+  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+    const auto device = ggml_backend_dev_get(i);
+    if (backend_name(device) != options.backend) continue;
+    if (ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_ACCEL) continue;
+    if (index++ == options.gpu.value_or(0)) return device;
+  }
+  const auto why =
+      index == 0
+          ? "this build of llorch-candled has no " + options.backend + " device here"
+          : fmt::format("there is no device {}, only 0..{}", options.gpu.value_or(0), index - 1);
+  return fail(Code::backend_error, "backend " + options.backend + ": " + why,
+              "llorch-pool backends list");
+}
+
+std::string meta(const llama_model* model, const std::string& key) {
+  std::array<char, 256> text{};
+  const auto size = llama_model_meta_val_str(model, key.c_str(), text.data(), text.size());
+  return size < 0 ? std::string{} : std::string(text.data());
+}
+
+void read_number(const llama_model* model, const char* key, auto& value) {
+  const auto text = meta(model, key);
+  if (text.empty()) return;
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  if (end != text.c_str()) value = static_cast<std::remove_reference_t<decltype(value)>>(number);
+}
+
+// The file's own advice, else what llama-server uses.
+SamplingDefaults sampling_defaults(const llama_model* model) {
+  SamplingDefaults chain{.temperature = 0.8, .top_p = 0.95, .min_p = 0.05, .top_k = 40};
+  read_number(model, "general.sampling.temp", chain.temperature);
+  read_number(model, "general.sampling.top_p", chain.top_p);
+  read_number(model, "general.sampling.min_p", chain.min_p);
+  read_number(model, "general.sampling.top_k", chain.top_k);
+  read_number(model, "general.sampling.penalty_repeat", chain.repetition_penalty);
+  return chain;
+}
+
+ModelCard describe(const llama_model* model, const EngineOptions& options,
+                   ggml_backend_dev_t device) {
+  ModelCard card;
+  card.path = options.model_path;
+  card.architecture = meta(model, "general.architecture");
+  std::array<char, 128> text{};
+  llama_model_desc(model, text.data(), text.size());
+  card.description = text.data();
+  card.backend = options.backend;
+  card.device = ggml_backend_dev_description(device);
+  card.train_context_tokens = llama_model_n_ctx_train(model);
+  card.embedding_size = llama_model_n_embd_out(model);
+  card.parameters = static_cast<std::int64_t>(llama_model_n_params(model));
+  card.sampling = sampling_defaults(model);
+  const auto& arch = card.architecture;
+  card.embeddings_only = !llama_model_has_decoder(model) ||
+                         meta(model, arch + ".attention.causal") == "false" ||
+                         !meta(model, arch + ".pooling_type").empty();
+  return card;
+}
+
+Result<ggml_type> kv_type(const std::string& name) {
+  if (name.empty() || name == "f16") return GGML_TYPE_F16;
+  if (name == "f32") return GGML_TYPE_F32;
+  if (name == "bf16") return GGML_TYPE_BF16;
+  if (name == "q8_0") return GGML_TYPE_Q8_0;
+  if (name == "q4_0") return GGML_TYPE_Q4_0;
+  return fail(Code::invalid_request, "kv_type '" + name + "': want f32, f16, bf16, q8_0 or q4_0");
+}
+
+std::int64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
+  const auto heads = llama_model_n_head(model);
+  if (heads == 0) return 0;  // no attention: the state has a fixed size
+  const auto elements =
+      static_cast<std::size_t>(llama_model_n_embd(model) / heads * llama_model_n_head_kv(model));
+  const auto whole = (elements + 255) / 256 * 256;  // rows of quantised types come in blocks
+  return 2 * static_cast<std::int64_t>(ggml_row_size(type, static_cast<std::int64_t>(whole))) *
+         llama_model_n_layer(model);
+}
+
+// Slots and context that fit: what was asked for exactly, or as much of the default as there is
+// room for. Errors: insufficient_memory, invalid_request.
+Result<void> choose_size(const EngineOptions& options, const llama_model* model, ggml_type type,
+                         std::int64_t memory_bytes, ModelCard& card) {
+  const auto trained = std::max<std::int64_t>(card.train_context_tokens, 256);
+  card.context_tokens = options.ctx_tokens.value_or(std::min(trained, context_tokens_default_max));
+  card.slots_total = options.slots.value_or(slots_default);
+  if (card.slots_total < 1 || card.slots_total > static_cast<std::int32_t>(limits::slots_max)) {
+    return fail(Code::invalid_request,
+                fmt::format("slots {}: want 1..{}", card.slots_total, limits::slots_max));
+  }
+  const auto weights = static_cast<std::int64_t>(llama_model_size(model));
+  const auto outputs = static_cast<std::int64_t>(card.vocabulary_tokens) * 4;
+  const auto need = [&] {
+    return weights +
+           card.slots_total * (card.context_tokens * kv_bytes_per_token(model, type) + outputs) +
+           compute_bytes_spare;
+  };
+  while (!options.slots && card.slots_total > 1 && need() > memory_bytes) card.slots_total /= 2;
+  while (!options.ctx_tokens && card.context_tokens > 1024 && need() > memory_bytes) {
+    card.context_tokens /= 2;
+  }
+  card.memory_bytes = need();
+  if (card.memory_bytes <= memory_bytes) return {};
+  constexpr double gib = 1024.0 * 1024 * 1024;
+  return fail(
+      Code::insufficient_memory,
+      fmt::format("{} needs about {:.1f} GiB with {} slots of {} tokens, {:.1f} GiB are "
+                  "free",
+                  options.model_path, static_cast<double>(card.memory_bytes) / gib,
+                  card.slots_total, card.context_tokens, static_cast<double>(memory_bytes) / gib),
+      "a smaller --ctx-tokens or --slots, or a smaller model");
+}
+
+Result<ContextHandle> make_context(LoadedModel& loaded, const EngineOptions& options,
+                                   ggml_type type) {
+  auto params = llama_context_default_params();
+  const auto slots = static_cast<std::uint32_t>(loaded.card.slots_total);
+  params.n_seq_max = slots;
+  params.n_ctx = slots * static_cast<std::uint32_t>(loaded.card.context_tokens);
+  params.n_batch = static_cast<std::uint32_t>(loaded.batch_tokens_max);
+  params.n_ubatch = params.n_batch;
+  params.n_outputs_max = slots;
+  params.n_threads = loaded.threads;
+  params.n_threads_batch = loaded.threads;
+  params.kv_unified = false;  // idle slots then cost the busy ones nothing
+  params.type_k = type;
+  params.type_v = type;
+  params.no_perf = true;
+  params.offload_kqv = options.backend != "cpu";
+  params.op_offload = options.backend != "cpu";
+  for (const bool flash : {true, false}) {
+    if (options.flash_attention && *options.flash_attention != flash) continue;
+    params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    ContextHandle context(llama_init_from_model(loaded.model.get(), params));
+    if (!context) continue;
+    loaded.card.flash_attention = flash;
+    loaded.card.layout = "streams";
+    loaded.card.context_tokens = llama_n_ctx_seq(context.get());
+    return context;
+  }
+  return fail(Code::insufficient_memory,
+              fmt::format("no context of {} slots x {} tokens could be made", slots,
+                          loaded.card.context_tokens),
+              "a smaller --ctx-tokens or --slots");
+}
+
+Result<ModelHandle> open_model(const EngineOptions& options, ggml_backend_dev_t device,
+                               const std::function<void(double)>& progress) {
+  std::error_code unreadable;
+  if (!std::filesystem::is_regular_file(options.model_path, unreadable)) {
+    return fail(Code::not_found, "model file " + options.model_path + ": there is no such file",
+                "llorch-pool models catalog");
+  }
+  const bool cpu = options.backend == "cpu";
+  std::array<ggml_backend_dev_t, 2> devices{cpu ? nullptr : device, nullptr};
+  auto params = llama_model_default_params();
+  params.devices = devices.data();
+  params.split_mode = LLAMA_SPLIT_MODE_NONE;
+  params.n_gpu_layers = cpu ? 0 : options.gpu_layers.value_or(-1);
+  params.progress_callback = [](float done, void* told) {
+    (*static_cast<const std::function<void(double)>*>(told))(static_cast<double>(done));
+    return true;
+  };
+  params.progress_callback_user_data = const_cast<std::function<void(double)>*>(&progress);
+  ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), params));
+  if (!model) {
+    return fail(Code::model_load_failed,
+                "model file " + options.model_path + ": llama.cpp cannot load it (see the log)",
+                "llorch-pool models verify");
+  }
+  return model;
+}
+
+}  // namespace
+
+Result<LoadedModel> load_model(const EngineOptions& options,
+                               const std::function<void(double)>& progress) {
+  start_library();
+  const auto device = find_device(options);
+  if (!device) return fail(device.error());
+  const auto type = kv_type(options.kv_type);
+  if (!type) return fail(type.error());
+  auto model = open_model(options, *device, progress);
+  if (!model) return fail(model.error());
+
+  LoadedModel loaded;
+  loaded.model = std::move(*model);
+  loaded.batch_tokens_max = options.batch_tokens_max;
+  loaded.threads =
+      options.threads > 0
+          ? options.threads
+          : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  loaded.card = describe(loaded.model.get(), options, *device);
+  loaded.vocabulary = std::make_unique<Vocabulary>(llama_model_get_vocab(loaded.model.get()));
+  loaded.card.vocabulary_tokens = loaded.vocabulary->size();
+  loaded.card.tokenizer_hash = loaded.vocabulary->hash();
+
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  ggml_backend_dev_memory(*device, &free_bytes, &total_bytes);
+  const auto memory =
+      options.backend == "cpu"
+          ? static_cast<std::int64_t>(read_host_facts().memory_available_bytes)
+          : static_cast<std::int64_t>(free_bytes + llama_model_size(loaded.model.get()));
+  if (auto ok = choose_size(options, loaded.model.get(), *type, memory, loaded.card); !ok) {
+    return fail(ok.error());
+  }
+  if (loaded.card.embeddings_only) return loaded;
+  loaded.chat = std::make_unique<ChatFormat>(loaded.model.get(), *loaded.vocabulary);
+  loaded.card.template_source = loaded.chat->source();
+  loaded.card.has_chat_template = loaded.chat->source() == "gguf";
+  auto context = make_context(loaded, options, *type);
+  if (!context) return fail(context.error());
+  loaded.context = std::move(*context);
+  return loaded;
+}
+
+Result<ContextHandle> make_embedding_context(const LoadedModel& loaded) {
+  auto params = llama_context_default_params();
+  const auto tokens =
+      static_cast<std::uint32_t>(std::min(loaded.card.context_tokens, embedding_tokens_max));
+  params.n_ctx = tokens;
+  params.n_batch = tokens;
+  params.n_ubatch = tokens;  // attention that is not causal needs the input in one piece
+  params.n_seq_max = 1;
+  params.n_threads = loaded.threads;
+  params.n_threads_batch = loaded.threads;
+  params.embeddings = true;
+  params.no_perf = true;
+  const auto named = meta(loaded.model.get(), loaded.card.architecture + ".pooling_type");
+  params.pooling_type = named.empty() ? LLAMA_POOLING_TYPE_MEAN : LLAMA_POOLING_TYPE_UNSPECIFIED;
+  ContextHandle context(llama_init_from_model(loaded.model.get(), params));
+  if (context && llama_pooling_type(context.get()) == LLAMA_POOLING_TYPE_NONE) {
+    params.pooling_type = LLAMA_POOLING_TYPE_MEAN;
+    context.reset(llama_init_from_model(loaded.model.get(), params));
+  }
+  if (!context) {
+    return fail(Code::insufficient_memory, "no memory for a context of embeddings",
+                "a smaller --ctx-tokens");
+  }
+  return context;
+}
+
+}  // namespace llorch

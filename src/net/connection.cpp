@@ -1,0 +1,313 @@
+#include "net/connection.h"
+
+#include <algorithm>
+#include <exception>
+#include <fmt/format.h>
+#include <utility>
+
+#include "base/log.h"
+#include "net/head_writer.h"
+
+namespace llorch::net {
+namespace {
+
+// Heads of up to 16 KiB, and as much of a next request while one is answered: one byte more says
+// that it is too much.
+constexpr std::size_t in_bytes_max =
+    std::max(limits::head_bytes_max, limits::pipelined_bytes_max) + 1;
+// A body grows as it arrives, not as its head claims.
+constexpr std::size_t body_step = 64 * limits::kib;
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<HttpServer::Core> core, tcp::socket socket)
+    : core_(std::move(core)),
+      transport_(std::move(socket), core_->timer()),
+      in_(in_bytes_max),
+      read_ended_(core_->executor()) {
+  transport_.prepare();
+}
+
+Task<void> Connection::serve() {
+  if (core_->tls() != nullptr) {
+    transport_.arm(core_->options().head_read_ms);
+    const error_code refused = co_await transport_.handshake(*core_->tls(), {});
+    if (refused) co_return transport_.close();
+  }
+  bool another = true;
+  while (another) another = co_await serve_one();
+  if (reply_ == Reply::complete && !gone_ && !in_.empty()) co_await linger();
+  co_await transport_.shut_down();
+  transport_.close();
+}
+
+Task<void> Connection::turn_away() {
+  const std::string message = "too many connections; try again in a moment";
+  co_await refuse(503, message);
+  transport_.close();
+}
+
+// One request; true when another may follow.
+Task<bool> Connection::serve_one() {
+  auto head = co_await read_head();
+  if (!head) co_return false;
+  first_ = false;
+  framing_ = head->framing;
+  const bool complete = co_await read_body(*head);
+  if (!complete) co_return false;
+  request_ = std::move(head->request);
+  co_await answer();
+  const bool whole = reply_ == Reply::complete;
+  co_return whole&& keep_alive_ && !gone_;
+}
+
+// Nullopt: the connection is done with; a refusal has been sent if there was something to refuse.
+Task<std::optional<RequestHead>> Connection::read_head() {
+  const ServerOptions& options = core_->options();
+  HeadScanner scanner;
+  bool begun = first_ || !in_.empty();
+  transport_.arm(begun ? options.head_read_ms : options.keep_alive_ms, Transport::OnTime::end_read);
+  bool empty_line = first_;  // seen, or not allowed
+  while (true) {
+    // One empty line after a body is an old client's habit. Source: RFC 9112 §2.2.
+    if (!empty_line && in_.bytes().starts_with("\r\n")) {
+      empty_line = true;
+      in_.consume(2);
+      scanner = {};
+    }
+    const auto size = scanner.scan(in_.bytes());
+    if (!size) {
+      co_await refuse(size.error().status, size.error().why);
+      co_return std::nullopt;
+    }
+    if (*size) {
+      transport_.disarm();
+      auto head = parse_request_head(in_.bytes().substr(0, **size));
+      in_.consume(**size);
+      if (head) co_return std::move(*head);
+      co_await refuse(head.error().status, head.error().why);
+      co_return std::nullopt;
+    }
+    if (core_->draining() && in_.empty()) co_return std::nullopt;
+    in_head_ = true;
+    const bool more = co_await read_more();
+    in_head_ = false;
+    if (!more) {
+      if (!in_.empty()) co_await refuse_late("the head took too long");
+      co_return std::nullopt;
+    }
+    if (!begun && !in_.empty()) {
+      begun = true;
+      transport_.arm(options.head_read_ms, Transport::OnTime::end_read);
+    }
+  }
+}
+
+Task<bool> Connection::read_body(RequestHead& head) {
+  const Framing& framing = head.framing;
+  if (framing.body == Framing::Body::none) co_return true;
+  if (framing.content_length > core_->options().body_bytes_max) {
+    co_await refuse(413, "the body is too large");
+    co_return false;
+  }
+  if (head.expects_continue && in_.empty()) {
+    const Result<void> sent = co_await send(Gather("HTTP/1.1 100 Continue\r\n\r\n"));
+    if (!sent) co_return false;
+  }
+  transport_.arm(core_->options().body_read_ms, Transport::OnTime::end_read);
+  std::string& body = head.request.body;
+  Guarded<bool> complete = false;
+  if (framing.body == Framing::Body::chunked) {
+    complete = co_await read_chunked_body(body);
+  } else {
+    complete = co_await read_sized_body(framing.content_length, body);
+  }
+  transport_.disarm();
+  if (complete && *complete) co_return true;
+  if (!complete) {
+    co_await refuse(complete.error().status, complete.error().why);
+  } else {
+    co_await refuse_late("the body took too long");
+  }
+  co_return false;
+}
+
+// False: the peer left, or was too slow.
+Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length, std::string& body) {
+  std::size_t have = 0;
+  while (true) {
+    const std::size_t here = std::min<std::size_t>(length - have, in_.size());
+    body.resize(std::max(body.size(), have + here));
+    in_.bytes().copy(body.data() + have, here);
+    in_.consume(here);
+    have += here;
+    if (have == length) co_return true;
+    if (read_posted_) {  // the peer sent this request before the last one was answered
+      const bool more = co_await read_more();
+      if (!more) co_return false;
+      continue;
+    }
+    if (have == body.size()) {
+      body.resize(std::min<std::size_t>(length, std::max(have * 2, have + body_step)));
+    }
+    const auto room = asio::buffer(body.data() + have, body.size() - have);
+    const auto [error, received] = co_await transport_.read_some(room, as_result);
+    if (error) co_return false;
+    have += received;
+  }
+}
+
+Task<Guarded<bool>> Connection::read_chunked_body(std::string& body) {
+  ChunkedDecoder decoder(core_->options().body_bytes_max);
+  while (true) {
+    while (!in_.empty() && !decoder.done()) {
+      const auto piece = decoder.next(in_.bytes());
+      if (!piece) co_return std::unexpected(piece.error());
+      body.append(piece->data);
+      in_.consume(piece->consumed);
+    }
+    if (decoder.done()) co_return true;
+    const bool more = co_await read_more();
+    if (!more) co_return false;
+  }
+}
+
+// Waits for bytes in in_, by the read that is posted or by one of its own. False: none will come.
+Task<bool> Connection::read_more() {
+  if (gone_) co_return false;
+  while (read_posted_) {
+    co_await read_ended_.wait();
+    if (!read_posted_) co_return !gone_;
+  }
+  const auto [error, received] = co_await transport_.read_some(in_.prepare(), as_result);
+  if (error) gone_ = true;
+  in_.commit(received);
+  co_return !error;
+}
+
+Task<void> Connection::answer() {
+  ++core_->counters.requests;
+  reply_ = Reply::none;
+  keep_alive_ = framing_.keep_alive;
+  chunked_ = bodiless_ = false;
+  answering_ = true;
+  watch_peer();
+  Exchange exchange(*this);
+  bool threw = false;
+  try {
+    co_await core_->handler()(exchange);
+  } catch (const std::exception& error) {
+    threw = true;
+    log_event(LogLevel::error, "net", "handler_threw", {{"reason", error.what()}});
+  }
+  if (reply_ == Reply::none) {
+    const char* why = threw ? "the request could not be served" : "the request was not answered";
+    HttpResponse failure{500, {{"Content-Type", "application/json"}}, core_->error_body(500, why)};
+    const Result<void> sent = co_await exchange.reply(std::move(failure));
+    static_cast<void>(sent);  // a client that left hears nothing
+  }
+  // Without its end, a stream must not look like a whole one.
+  if (reply_ == Reply::streaming) transport_.cut();
+  answering_ = false;
+  on_left_ = nullptr;
+}
+
+// For requests that no handler sees; the connection is not used after it.
+Task<void> Connection::refuse(unsigned status, std::string message) {
+  ++core_->counters.requests_refused;
+  keep_alive_ = false;
+  bodiless_ = false;
+  const std::string body = core_->error_body(status, message);
+  Headers headers{{"Content-Type", "application/json"}};
+  if (status == 503) headers.add("Retry-After", "1");
+  const std::string length = fmt::format("Content-Length: {}\r\n", body.size());
+  const Result<void> sent = co_await send_head(status, headers, length, body);
+  if (sent) co_await linger();
+}
+
+// After a read that failed: tells a slow peer so; one that left hears nothing.
+Task<void> Connection::refuse_late(const char* why) {
+  if (!transport_.timed_out() || !transport_.open()) co_return;
+  ++core_->counters.timeouts;
+  co_await refuse(408, why);
+}
+
+// Closing on unread bytes would reset the connection, and the peer might never see the refusal.
+Task<void> Connection::linger() {
+  co_await transport_.shut_down();
+  transport_.arm(limits::linger_ms);
+  std::size_t left = core_->options().body_bytes_max;
+  while (left > 0) {
+    left -= std::min(left, in_.size());
+    in_.consume(in_.size());
+    const bool more = co_await read_more();
+    if (!more) break;
+  }
+  transport_.close();
+}
+
+// Keeps one read posted while a handler runs, so that a peer's leaving is noticed at once.
+void Connection::watch_peer() {
+  if (read_posted_ || gone_) return;
+  if (in_.full()) {  // more than is kept of a next request
+    transport_.cut();
+    return peer_left();
+  }
+  read_posted_ = true;
+  transport_.read_some(in_.prepare(),
+                       [self = shared_from_this()](error_code error, std::size_t received) {
+                         self->on_read(error, received);
+                       });
+}
+
+void Connection::on_read(error_code error, std::size_t received) {
+  read_posted_ = false;
+  if (error) {
+    peer_left();
+  } else {
+    in_.commit(received);
+    if (answering_) watch_peer();
+  }
+  read_ended_.ring();
+}
+
+void Connection::peer_left() {
+  gone_ = true;
+  const bool owed = answering_ && reply_ != Reply::complete;
+  if (const auto left = std::exchange(on_left_, nullptr); left && owed) left();
+}
+
+bool Connection::may_have_body(unsigned status) const {
+  return request_.method != "HEAD" && status >= 200 && status != 204 && status != 304;
+}
+
+// `framing`: the line that says how long the body is.
+Task<Result<void>> Connection::send_head(unsigned status, const Headers& headers,
+                                         std::string_view framing, std::string_view body) {
+  if (!writable(headers)) co_return fail(Code::internal, "a header that cannot be written");
+  if (core_->draining()) keep_alive_ = false;
+  head_.clear();
+  append_status_line(head_, status);
+  append_field(head_, "Date", core_->date());
+  append_fields(head_, headers);
+  head_.append(framing);
+  if (!keep_alive_) {
+    append_field(head_, "Connection", "close");
+  } else if (framing_.http_1_0) {
+    append_field(head_, "Connection", "keep-alive");
+  }
+  head_.append("\r\n");
+  co_return co_await send(Gather(head_, body));
+}
+
+Task<Result<void>> Connection::send(Gather bytes) {
+  const error_code error = co_await transport_.write(bytes, core_->options().write_stall_ms);
+  if (!error) co_return Result<void>{};
+  core_->counters.timeouts += transport_.timed_out() ? 1 : 0;
+  reply_ = Reply::broken;
+  transport_.cut();
+  peer_left();
+  co_return fail(Code::unreachable, "the client has left");
+}
+
+}  // namespace llorch::net

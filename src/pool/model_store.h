@@ -1,0 +1,69 @@
+// What `llorch-pool models` does: get, add, check and remove models of the catalog.
+// Threads: one; processes exclude each other by a lock per model and one on the catalog.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "pool/catalog.h"
+#include "pool/context.h"
+#include "pool/model_memory.h"
+
+namespace llorch {
+
+// Makes the model of a reference (ID | hf:… | file:/PATH) available; already there and whole is
+// success at once. `as` names it (empty: the id, or one from the file name).
+// Errors: invalid_request, model_not_found, conflict (the id is another model's, or another
+// process is downloading it), insufficient_memory, insufficient_storage, unauthorized, forbidden,
+// unreachable (no source could be reached), timeout.
+Result<CatalogEntry> download_model(const PoolContext& context, const std::string& reference,
+                                    const std::string& as);
+
+// Adds a GGUF where it lies, nothing copied. Errors: model_load_failed (it would not load),
+// conflict (the id is another model's), not_found.
+Result<CatalogEntry> register_model(const PoolContext& context, const std::filesystem::path& path,
+                                    const std::string& as);
+
+// Every GGUF below a folder, or in the hub's cache. One that will not load is a warning.
+struct Imported {
+  std::vector<CatalogEntry> added;
+  std::vector<std::string> refused;  // "PATH: WHY"
+};
+Result<Imported> import_folder(const PoolContext& context, const std::filesystem::path& folder);
+Result<Imported> import_hub_cache(const PoolContext& context);
+
+// Forgets a model; its files stay. Built-in ones become "not downloaded".
+Result<CatalogEntry> unregister_model(const PoolContext& context, const std::string& name);
+// The same, and removes its files where they lie below the root.
+// Errors: conflict while a worker serves it.
+struct Deleted {
+  CatalogEntry entry;
+  bool files_removed = false;  // false: they lie elsewhere and were only forgotten
+};
+Result<Deleted> delete_model(const PoolContext& context, const std::string& name);
+
+// Hashes the file again and checks its header. Gives the sha256 found.
+// Errors: conflict (it differs from the catalog), model_load_failed, model_not_found.
+Result<std::string> verify_model(const PoolContext& context, const std::string& name);
+
+// One model with what its header says; `shape` is empty while it is not downloaded.
+struct ModelDetails {
+  CatalogEntry entry;
+  std::filesystem::path path;
+  std::optional<ModelShape> shape;
+  std::optional<MemoryEstimate> memory;  // of one slot with 4 096 tokens, or the model's own fewer
+  std::uint64_t memory_context_tokens = 0;
+  bool fits = false;
+};
+Result<ModelDetails> describe_model(const PoolContext& context, const std::string& name);
+
+// Whether a model of the catalog fits this machine, by its size.
+bool fits_here(const PoolContext& context, const CatalogEntry& entry);
+
+// Fills in the catalog's fields from the file itself. Errors: model_load_failed.
+Result<void> fill_from_file(const PoolContext& context, CatalogEntry& entry);
+// `path` as the catalog stores it: relative where it lies below the root.
+std::string stored_path(const Root& root, const std::filesystem::path& path);
+
+}  // namespace llorch

@@ -1,0 +1,175 @@
+#include "remote/arguments.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "base/settings.h"
+#include "console/command_line.h"
+#include "pool/root.h"
+#include "protocol/utf8.h"
+#include "remote/completion.h"
+
+namespace llorch {
+namespace {
+
+constexpr const char* examples =
+    "  llorch infer --worker localhost:8080 --prompt \"Why is the sky blue?\" --max-tokens 100\n"
+    "  git log -5 | llorch infer --worker localhost:8080 --system \"Summarise\" --prompt -\n"
+    "  llorch infer --worker localhost:8080 --prompt \"2 + 2 =\" --raw --temperature 0 --json\n"
+    "  source <(llorch completion bash)\n";
+
+struct Flags {
+  InferOptions infer;
+  std::optional<std::string> orchestrator_url;
+  std::string shell;
+};
+
+CLI::App* declare_infer(CLI::App& app, Flags& flags) {
+  auto* infer = app.add_subcommand("infer", "Send a prompt and print the answer as it comes");
+  auto& to = flags.infer;
+  infer->add_option("--worker", to.worker, "HOST:PORT of a worker; without it: orchestratord");
+  infer->add_option("--orchestrator-url", flags.orchestrator_url,
+                    "orchestratord to ask (default " + to.orchestrator_url + ")");
+  infer->add_option("--model", to.model, "model to ask for, through orchestratord");
+  infer->add_option("--prompt", to.prompt, "a user message, or - for stdin")->required();
+  infer->add_option("--max-tokens", to.max_tokens, "longest answer (default 512)")
+      ->check(CLI::PositiveNumber);
+  infer->add_option("--temperature", to.temperature, "0 = always the likeliest (default 1)")
+      ->check(CLI::Range(0.0, 2.0));
+  infer->add_option("--seed", to.seed, "makes a random answer repeatable");
+  infer->add_option("--system", to.system, "a system message before the prompt");
+  infer->add_option("--stop", to.stop, "ends the answer; may be given up to 16 times")
+      ->allow_extra_args(false);
+  infer->add_flag("--raw", to.raw, "the bare prompt, without the model's chat template");
+  infer->add_flag("--json", to.json, "one JSON object at the end in place of the text");
+  infer->footer(std::string("Examples:\n") + examples);
+  return infer;
+}
+
+CLI::App* declare_completion(CLI::App& app, Flags& flags) {
+  auto* completion = app.add_subcommand("completion", "Print a completion script for a shell");
+  completion->add_option("shell", flags.shell, "bash, zsh or fish")->required();
+  completion->footer(
+      "Examples:\n  source <(llorch completion bash)\n"
+      "  llorch completion fish > ~/.config/fish/completions/llorch.fish\n");
+  return completion;
+}
+
+Result<PrintText> completion(const CLI::App& app, const std::string& shell) {
+  std::vector<CommandWords> commands;
+  for (const auto* command : app.get_subcommands({})) {
+    CommandWords words{command->get_name(), command->get_description(), {}};
+    for (const auto* option : command->get_options()) {
+      for (const auto& name : option->get_lnames()) words.words.push_back("--" + name);
+    }
+    if (words.name == "completion") words.words.insert(words.words.end(), {"bash", "zsh", "fish"});
+    commands.push_back(std::move(words));
+  }
+  auto script = completion_script(shell, "llorch", commands);
+  if (!script) return fail(script.error());
+  return PrintText{std::move(*script)};
+}
+
+Result<std::string> read_stdin() {
+  std::string text;
+  char chunk[16 * limits::kib];
+  for (;;) {
+    const ssize_t got = ::read(STDIN_FILENO, chunk, sizeof chunk);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail(Code::internal, std::string("stdin: ") + std::strerror(errno));
+    if (got == 0) return text;
+    text.append(chunk, static_cast<std::size_t>(got));
+    if (text.size() > limits::prompt_bytes_max) {
+      return fail(Code::too_large, "stdin: a prompt of more than 1 MiB");
+    }
+  }
+}
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? std::string{} : value;
+}
+
+Result<void> check_text(const char* flag, std::string_view text) {
+  if (text.size() > limits::prompt_bytes_max) {
+    return fail(Code::too_large, std::string(flag) + ": more than 1 MiB");
+  }
+  if (!is_utf8(text)) return fail(Code::invalid_request, std::string(flag) + ": not UTF-8 text");
+  return {};
+}
+
+Result<void> check(const InferOptions& options) {
+  if (options.prompt.empty()) return fail(Code::invalid_request, "--prompt: is empty");
+  if (const auto ok = check_text("--prompt", options.prompt); !ok) return ok;
+  if (const auto ok = check_text("--system", options.system); !ok) return ok;
+  if (options.stop.size() > limits::stop_strings_max) {
+    return fail(Code::invalid_request, "--stop: given more than 16 times");
+  }
+  for (const auto& stop : options.stop) {
+    if (stop.empty() || stop.size() > limits::stop_bytes_max || !is_utf8(stop)) {
+      return fail(Code::invalid_request, "--stop: want 1 to 256 bytes of UTF-8 text");
+    }
+  }
+  if (options.raw && !options.system.empty()) {
+    return fail(Code::invalid_request, "--system: a --raw prompt has no messages");
+  }
+  return {};
+}
+
+// The orchestrator's address by flag, else environment, else llorch.toml, else the default.
+Result<void> find_orchestrator(InferOptions& options, const std::optional<std::string>& flag) {
+  if (flag) {
+    options.orchestrator_url = *flag;
+    return {};
+  }
+  const auto files = make_file_system();
+  const auto settings = load_settings(default_settings_sources(find_root(*files).path));
+  if (!settings) return fail(settings.error());
+  if (auto url = settings->text("orchestrator_url")) options.orchestrator_url = std::move(*url);
+  return {};
+}
+
+Result<InferOptions> infer_options(Flags flags) {
+  auto options = std::move(flags.infer);
+  if (options.worker.empty()) {
+    if (const auto found = find_orchestrator(options, flags.orchestrator_url); !found) {
+      return fail(found.error());
+    }
+  }
+  options.worker_token = variable("LLORCH_WORKER_TOKEN");
+  options.api_token = variable("LLORCH_API_TOKEN");
+  if (options.prompt == "-") {
+    auto text = read_stdin();
+    if (!text) return fail(text.error());
+    options.prompt = std::move(*text);
+  }
+  if (const auto ok = check(options); !ok) return fail(ok.error());
+  return options;
+}
+
+}  // namespace
+
+Result<std::variant<RemoteCommand, int>> parse_remote_command(int argc, const char* const* argv) {
+  CLI::App app;
+  Flags flags;
+  dress(app, "llorch", "Sends jobs to language models served by llorch", examples);
+  app.require_subcommand(1);
+  const auto* infer = declare_infer(app, flags);
+  declare_completion(app, flags);
+  if (const auto ended = parse_command_line(app, argc, argv)) return *ended;
+  if (infer->parsed()) {
+    auto options = infer_options(std::move(flags));
+    if (!options) return fail(options.error());
+    return RemoteCommand{std::move(*options)};
+  }
+  auto script = completion(app, flags.shell);
+  if (!script) return fail(script.error());
+  return RemoteCommand{std::move(*script)};
+}
+
+}  // namespace llorch

@@ -1,0 +1,134 @@
+#include "sys/host.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <netdb.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
+
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#include <mach/mach.h>
+#include <sys/sysctl.h>
+#endif
+
+namespace llorch {
+namespace {
+
+#ifdef __APPLE__
+void read_memory(HostFacts& facts) {
+  std::uint64_t total = 0;
+  std::size_t size = sizeof(total);
+  if (::sysctlbyname("hw.memsize", &total, &size, nullptr, 0) == 0)
+    facts.memory_total_bytes = total;
+  vm_statistics64_data_t pages{};
+  mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
+  auto* const into = reinterpret_cast<host_info64_t>(&pages);
+  if (::host_statistics64(::mach_host_self(), HOST_VM_INFO64, into, &count) == KERN_SUCCESS) {
+    facts.memory_available_bytes =
+        (std::uint64_t{pages.free_count} + pages.inactive_count) * vm_page_size;
+  }
+}
+#else
+// The value after `key` in /proc/meminfo, in bytes.
+std::uint64_t meminfo_bytes(const std::string& key) {
+  std::ifstream file("/proc/meminfo");
+  std::string name;
+  std::uint64_t kib = 0;
+  while (file >> name >> kib) {
+    if (name == key) return kib * 1024;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+std::optional<std::uint64_t> number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::uint64_t number = 0;
+  if (file >> number) return number;
+  return std::nullopt;  // absent, or the word "max"
+}
+
+// A container sees the whole machine in /proc/meminfo but may not use it.
+void read_memory(HostFacts& facts) {
+  facts.memory_total_bytes = meminfo_bytes("MemTotal:");
+  facts.memory_available_bytes = meminfo_bytes("MemAvailable:");
+  struct Files {
+    const char* limit;
+    const char* used;
+  };
+  constexpr std::array versions = {
+      Files{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+      Files{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
+  for (const auto& [limit_file, used_file] : versions) {
+    const auto limit = number_in(limit_file);
+    if (!limit || *limit >= facts.memory_total_bytes) continue;
+    const std::uint64_t used = std::min(number_in(used_file).value_or(0), *limit);
+    facts.memory_total_bytes = *limit;
+    facts.memory_available_bytes = std::min(facts.memory_available_bytes, *limit - used);
+  }
+}
+#endif
+
+}  // namespace
+
+HostFacts read_host_facts() {
+  HostFacts facts;
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) == 0) facts.name = name.data();
+#ifdef __APPLE__
+  facts.system = "Darwin";
+  facts.mac = true;
+#else
+  facts.system = "Linux";
+#endif
+  read_memory(facts);
+  facts.cores = std::max(1U, std::thread::hardware_concurrency());
+  struct rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) facts.open_files_max = files.rlim_cur;
+  return facts;
+}
+
+bool port_is_free(const std::string& host, std::uint16_t port) {
+  struct addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  struct addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
+  const int descriptor = ::socket(found->ai_family, SOCK_STREAM, 0);
+  const int on = 1;  // as the server does, so that connections in TIME_WAIT do not count
+  ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  const bool bound = ::bind(descriptor, found->ai_addr, found->ai_addrlen) == 0;
+  const bool free = bound && ::listen(descriptor, 1) == 0;
+  ::close(descriptor);
+  ::freeaddrinfo(found);
+  return free;
+}
+
+std::filesystem::path program_folder() {
+#ifdef __APPLE__
+  std::array<char, 4096> path{};
+  std::uint32_t size = path.size();
+  if (::_NSGetExecutablePath(path.data(), &size) != 0) return ".";
+  std::error_code error;
+  const auto whole = std::filesystem::canonical(path.data(), error);
+#else
+  std::error_code error;
+  const auto whole = std::filesystem::read_symlink("/proc/self/exe", error);
+#endif
+  return error ? std::filesystem::path(".") : whole.parent_path();
+}
+
+std::optional<std::string> environment_value(const char* name) {
+  const char* const value = std::getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+}  // namespace llorch

@@ -1,0 +1,32 @@
+// Who may call which route: the worker's token, and without one only this machine's own names.
+// Threads: any. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace llorch {
+
+// Compares without stopping at the first difference, so that time tells nothing of the secret.
+bool same_secret(std::string_view given, std::string_view secret);
+
+// The parts of a request that decide; absent headers are nullopt.
+struct Caller {
+  std::optional<std::string_view> authorization;  // "Bearer …"
+  std::optional<std::string_view> host;
+  std::optional<std::string_view> origin;
+};
+
+// With a token: the caller must send it. Without one the worker is bound to loopback, and a web
+// page must not reach it by a name that resolves to 127.0.0.1: Host and Origin must be an address,
+// localhost or `machine_name`.
+// Errors: unauthorized (token absent or wrong), forbidden (a foreign Host or Origin).
+Result<void> authorise(const Caller& caller, std::string_view token, std::string_view machine_name);
+
+// A correlation id as accepted: [A-Za-z0-9-]{1,64}; else a new one.
+std::string correlation_id_of(std::optional<std::string_view> header);
+
+}  // namespace llorch

@@ -1,0 +1,44 @@
+// Awaits one answer that another thread gives through a callback: the engine's replies, and work
+// done on the decode thread. Threads: the awaiting one is the io thread.
+#pragma once
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "net/asio.h"
+#include "net/event.h"
+
+namespace llorch {
+
+// `start` is given the callback to answer with, exactly once, from any thread.
+template <class T>
+Task<Result<T>> await_reply(asio::any_io_executor executor, std::function<void(Reply<T>)> start) {
+  const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
+  const auto arrived = std::make_shared<net::Event>(executor);
+  start([executor, answer, arrived](Result<T> result) {
+    asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
+      *answer = std::make_unique<Result<T>>(std::move(result));
+      arrived->ring();
+    });
+  });
+  // The engine answers every request, at the latest when it is destroyed: no limit of our own.
+  while (!*answer) co_await arrived->wait();
+  co_return std::move(**answer);
+}
+
+// Runs `work` on the pool's thread.
+template <class T>
+Task<Result<T>> run_on(asio::any_io_executor executor, asio::thread_pool& pool,
+                       std::function<Result<T>()> work) {
+  const std::function<void(Reply<T>)> start = [&pool, work = std::move(work)](Reply<T> reply) {
+    asio::post(pool, [work, reply = std::move(reply)] { reply(work()); });
+  };
+  co_return co_await await_reply<T>(executor, start);
+}
+
+}  // namespace llorch

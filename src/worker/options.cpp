@@ -1,0 +1,213 @@
+#include "worker/options.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <optional>
+#include <vector>
+
+#include "base/limits.h"
+#include "console/command_line.h"
+
+namespace llorch {
+namespace {
+
+constexpr const char* examples =
+    "  llorch-candled --model smollm2 --port 8080\n"
+    "  llorch-candled --model ./model.gguf --backend cuda --gpu 0 --slots 8\n"
+    "  llorch-candled --list-backends --json\n";
+
+// The flags as given; an absent one leaves the word to the environment and the file.
+struct Flags {
+  std::string model, model_id, worker_id;
+  std::optional<std::string> host, advertise, pool_host, backend, orchestrator_url, slots;
+  std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, queue, drain_ms;
+  bool list_backends = false;
+  bool json = false;
+};
+
+void declare(CLI::App& app, Flags& flags) {
+  app.add_option("--model", flags.model, "a GGUF file, or a model's id in the catalog");
+  app.add_option("--model-id", flags.model_id, "name in replies (default: catalog id or file)");
+  app.add_option("--worker-id", flags.worker_id, "default: worker-BACKEND-RANDOM");
+  app.add_option("--host", flags.host, "address to listen on (default 127.0.0.1)");
+  app.add_option("--advertise", flags.advertise, "host to register, needed with 0.0.0.0 or ::");
+  app.add_option("--port", flags.port, "0 = any free one (default 0)");
+  app.add_option("--pool-host", flags.pool_host, "name of this machine (default: host name)");
+  app.add_option("--backend", flags.backend, "cpu, metal, cuda or vulkan (default cpu)");
+  app.add_option("--gpu", flags.gpu, "device index of the backend");
+  app.add_option("--orchestrator-url", flags.orchestrator_url, "where to register");
+  app.add_option("--slots", flags.slots, "jobs computed at once: auto or 1..256 (default auto)");
+  app.add_option("--ctx-tokens", flags.ctx_tokens, "context of one slot (default: the model's)");
+  app.add_option("--threads", flags.threads, "compute threads (default: one a core)");
+  app.add_option("--itl-target-ms", flags.itl_target_ms, "longest wanted token gap (default 150)");
+  app.add_option("--queue", flags.queue, "jobs accepted beyond the slots (default 64)");
+  app.add_option("--drain-ms", flags.drain_ms, "time to finish jobs at a stop (default 30000)");
+  app.add_flag("--list-backends", flags.list_backends, "print the devices of this build and exit");
+  app.add_flag("--json", flags.json, "with --list-backends: as JSON");
+}
+
+// Reads the layers of one value and notes what is out of range.
+class Layers {
+ public:
+  explicit Layers(const Settings& settings) : settings_(settings) {}
+
+  void text(std::string& into, const std::optional<std::string>& flag, const char* key) {
+    if (const auto found = flag ? flag : settings_.text(key)) into = *found;
+  }
+  template <class T>
+  void integer(T& into, std::optional<std::int64_t> flag, const char* key, std::int64_t least,
+               std::int64_t most) {
+    const auto found = flag ? flag : settings_.integer(key);
+    if (!found) return;
+    if (*found < least || *found > most) {
+      refuse(flag_name(key), "range",
+             "must be " + std::to_string(least) + ".." + std::to_string(most),
+             std::to_string(*found));
+      return;
+    }
+    into = static_cast<typename Bare<T>::type>(*found);
+  }
+  void slots(EngineOptions& engine, const std::optional<std::string>& flag) {
+    std::optional<std::int64_t> wanted;
+    if (flag && *flag == "auto") return;
+    if (flag) {
+      const bool digits = !flag->empty() && flag->size() <= 3 &&
+                          std::ranges::all_of(*flag, [](unsigned char c) { return isdigit(c); });
+      if (!digits) return refuse("--slots", "range", "must be auto or 1..256", *flag);
+      wanted = std::stoll(*flag);
+    }
+    integer(engine.slots, wanted, "worker.slots", 1, limits::slots_max);
+  }
+  void refuse(std::string field, std::string constraint, std::string message, std::string value) {
+    violations_.push_back({std::move(field), std::move(constraint), std::move(message), value});
+  }
+  std::vector<Violation> take() { return std::move(violations_); }
+
+ private:
+  template <class T>
+  struct Bare {
+    using type = T;
+  };
+  template <class T>
+  struct Bare<std::optional<T>> {
+    using type = T;
+  };
+  // "worker.itl_target_ms" -> "--itl-target-ms"
+  static std::string flag_name(std::string_view key) {
+    std::string name = "--" + std::string(key.substr(key.find('.') + 1));
+    std::ranges::replace(name, '_', '-');
+    return name;
+  }
+
+  const Settings& settings_;
+  std::vector<Violation> violations_;
+};
+
+Error as_error(std::vector<Violation> violations) {
+  Error error{.code = Code::invalid_request, .message = {}};
+  error.message = "llorch-candled: " + std::to_string(violations.size()) +
+                  (violations.size() == 1 ? " value is wrong" : " values are wrong");
+  error.next = "llorch-candled --help";
+  error.violations = std::move(violations);
+  return error;
+}
+
+}  // namespace
+
+Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
+                                           const Settings& settings) {
+  CLI::App app;
+  dress(app, "llorch-candled", "Worker daemon: serves one model, streams its tokens.", examples);
+  Flags flags;
+  declare(app, flags);
+  if (const auto code = parse_command_line(app, argc, argv)) return ExitNow{*code};
+  if (flags.list_backends) return ListBackends{flags.json};
+
+  WorkerOptions options;
+  Layers layers(settings);
+  options.model = flags.model;
+  options.model_id = flags.model_id;
+  options.worker_id = flags.worker_id;
+  layers.text(options.host, flags.host, "worker.host");
+  layers.text(options.advertise, flags.advertise, "worker.advertise");
+  layers.text(options.pool_host, flags.pool_host, "worker.pool_host");
+  layers.text(options.orchestrator_url, flags.orchestrator_url, "orchestrator_url");
+  layers.text(options.worker_token, std::nullopt, "worker.token");
+  layers.text(options.api_token, std::nullopt, "api_token");
+  layers.text(options.log_level, std::nullopt, "worker.log_level");
+  layers.text(options.engine.backend, flags.backend, "worker.backend");
+  layers.slots(options.engine, flags.slots);
+  layers.integer(options.port, flags.port, "worker.port", 0, 65'535);
+  layers.integer(options.engine.gpu, flags.gpu, "worker.gpu", 0, 255);
+  layers.integer(options.engine.ctx_tokens, flags.ctx_tokens, "worker.ctx_tokens", 16, 1 << 24);
+  layers.integer(options.engine.threads, flags.threads, "worker.threads", 1, 1024);
+  layers.integer(options.engine.itl_target_ms, flags.itl_target_ms, "worker.itl_target_ms", 1,
+                 60'000);
+  layers.integer(options.queue, flags.queue, "worker.queue", 0, limits::queue_jobs_max);
+  layers.integer(options.drain_ms, flags.drain_ms, "worker.drain_ms", 0, limits::drain_ms_max);
+  auto violations = layers.take();
+  if (const auto checked = check_worker_options(options); !checked) {
+    const auto& more = checked.error().violations;
+    violations.insert(violations.end(), more.begin(), more.end());
+  }
+  if (!violations.empty()) return fail(as_error(std::move(violations)));
+  return options;
+}
+
+Result<void> check_worker_options(const WorkerOptions& options) {
+  std::vector<Violation> found;
+  const auto refuse = [&](const char* field, const char* constraint, const char* message,
+                          std::optional<std::string> value = std::nullopt) {
+    found.push_back({field, constraint, message, std::move(value)});
+  };
+  constexpr std::array backends = {"cpu", "metal", "cuda", "vulkan"};
+  constexpr std::size_t token_length_min = 16;
+  if (options.model.empty()) refuse("--model", "required", "is needed: a file or a catalog id");
+  if (!options.worker_id.empty() && !is_worker_id(options.worker_id)) {
+    refuse("--worker-id", "grammar", "must be 1..256 of A-Z a-z 0-9 _ -", options.worker_id);
+  }
+  if (std::ranges::find(backends, options.engine.backend) == backends.end()) {
+    refuse("--backend", "one of", "must be cpu, metal, cuda or vulkan", options.engine.backend);
+  }
+  if (is_wildcard(options.host) && options.advertise.empty() && !options.orchestrator_url.empty()) {
+    refuse("--advertise", "required", "is needed to register a worker that listens on a wildcard",
+           options.host);
+  }
+  if (is_wildcard(options.advertise)) {
+    refuse("--advertise", "grammar", "must be a host that others can reach", options.advertise);
+  }
+  const bool token_set = !options.worker_token.empty();
+  if (token_set && options.worker_token.size() < token_length_min) {
+    refuse("LLORCH_WORKER_TOKEN", "length", "must have at least 16 characters");
+  }
+  if (!token_set && !is_loopback(options.host)) {
+    refuse("LLORCH_WORKER_TOKEN", "required",
+           "must be set (16 characters or more) to listen beyond loopback", options.host);
+  }
+  constexpr std::array levels = {"debug", "info", "warn", "error"};
+  if (std::ranges::find(levels, options.log_level) == levels.end()) {
+    refuse("LLORCH_WORKER_LOG_LEVEL", "one of", "must be debug, info, warn or error",
+           options.log_level);
+  }
+  if (found.empty()) return {};
+  return fail(as_error(std::move(found)));
+}
+
+bool is_worker_id(std::string_view text) {
+  constexpr std::size_t length_max = 256;
+  return !text.empty() && text.size() <= length_max && std::ranges::all_of(text, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+  });
+}
+
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host == "::1" ||
+         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos);
+}
+
+bool is_wildcard(std::string_view host) {
+  return host == "0.0.0.0" || host == "::" || host == "[::]" || host == "0";
+}
+
+}  // namespace llorch

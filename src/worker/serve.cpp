@@ -1,0 +1,42 @@
+#include "worker/serve.h"
+
+#include <boost/asio/io_context.hpp>
+#include <cstdio>
+#include <fmt/core.h>
+#include <utility>
+
+#include "base/log.h"
+#include "console/report.h"
+
+namespace llorch {
+namespace {
+
+LogLevel log_level(std::string_view name) {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warn") return LogLevel::warn;
+  return name == "error" ? LogLevel::error : LogLevel::info;
+}
+
+Result<void> serve(const WorkerOptions& options, EngineLoader loader) {
+  asio::io_context io{1};  // all network state lives on this thread, so it needs no locks
+  Worker worker(io, options, std::move(loader));
+  const auto port = worker.listen();
+  if (!port) return fail(port.error());
+  const bool v6 = options.host.find(':') != std::string::npos;
+  fmt::print("{} listening on http://{}{}{}:{}\n", options.worker_id, v6 ? "[" : "", options.host,
+             v6 ? "]" : "", *port);
+  std::fflush(stdout);
+  worker.stop_on_signals();
+  return worker.run();
+}
+
+}  // namespace
+
+int serve_until_stopped(WorkerOptions options, EngineLoader loader) {
+  log_open(log_level(options.log_level));
+  const auto served = serve(options, std::move(loader));
+  log_close();
+  return served ? exit_ok : report(served.error());
+}
+
+}  // namespace llorch

@@ -1,0 +1,151 @@
+#include "worker/service.h"
+
+#include <utility>
+
+#include "base/limits.h"
+
+namespace llorch {
+namespace {
+
+std::size_t live_max(const ModelCard& card, const WorkerOptions& options) {
+  return static_cast<std::size_t>(card.slots_total + options.queue);
+}
+
+}  // namespace
+
+Service::Service(const WorkerOptions& options, const Clock& clock)
+    : options_(options),
+      clock_(clock),
+      started_(clock.now()),
+      jobs_(clock, [this](const LiveRun& run) {
+        if (engine_) engine_->cancel(run.outbox);
+      }) {
+  using enum JobOutcome;
+  for (const auto outcome : {completed, cancelled, failed, rejected}) outcomes_[outcome] = 0;
+}
+
+Service::~Service() {
+  decoder_.join();
+}
+
+void Service::loaded(std::unique_ptr<Engine> engine) {
+  engine_ = std::move(engine);
+  jobs_.set_capacity(live_max(engine_->card(), options_));
+  if (phase_ == Phase::loading) phase_ = Phase::serving;
+}
+
+Result<Engine*> Service::accepting() const {
+  if (phase_ == Phase::serving) return engine_.get();
+  Error error{.code = Code::draining, .message = "this worker is shutting down"};
+  if (phase_ == Phase::loading) {
+    error.message = "the model is still loading; GET /ready shows how far it is";
+    error.retry_after_ms = 1'000;
+  }
+  return fail(std::move(error));
+}
+
+Result<Service::Side> Service::admit_side() {
+  if (side_ < limits::side_requests_max) return Side(side_);
+  Error error{.code = Code::queue_full, .message = "too many embedding and token requests"};
+  error.retry_after_ms = 1'000;
+  return fail(std::move(error));
+}
+
+EngineLoad Service::load() const {
+  return engine_ ? engine_->load() : EngineLoad{};
+}
+
+const EngineLoad& Service::recent_load() {
+  constexpr auto age_max = std::chrono::milliseconds(100);
+  const auto now = clock_.now();
+  if (now - recent_at_ >= age_max) {
+    recent_ = load();
+    recent_at_ = now;
+  }
+  return recent_;
+}
+
+Health Service::health() const {
+  constexpr int backend_failures_max = 3;
+  const auto now = load();
+  Health health;
+  health.status = phase_ == Phase::draining                   ? Health::Status::draining
+                  : backend_failures_ >= backend_failures_max ? Health::Status::unhealthy
+                                                              : Health::Status::healthy;
+  health.state = !engine_                                    ? Health::State::loading
+                 : now.slots_busy > 0 || now.queue_depth > 0 ? Health::State::busy
+                                                             : Health::State::idle;
+  health.worker_id = options_.worker_id;
+  health.model = options_.model_id;
+  health.backend = options_.engine.backend;
+  health.slots_busy = now.slots_busy;
+  health.queue_depth = now.queue_depth;
+  health.uptime_seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_).count();
+  if (const auto* known = card()) {
+    health.slots_total = known->slots_total;
+    health.memory_bytes = known->memory_bytes;
+    health.context_tokens = known->context_tokens;
+  }
+  return health;
+}
+
+Readiness Service::readiness() const {
+  switch (phase_) {
+    case Phase::loading:
+      return {.ready = false, .state = "loading", .progress = progress_};
+    case Phase::draining:
+      return {.ready = false, .state = "draining", .progress = 1};
+    case Phase::serving:
+      break;
+  }
+  return {.ready = true, .state = "ready", .progress = 1};
+}
+
+std::string Service::metrics() const {
+  const auto now = load();
+  const auto* known = card();
+  const auto number = [](auto value) { return static_cast<double>(value); };
+  MetricsText text;
+  text.counter("worker_requests_total", "Generation requests by how they ended");
+  for (const auto& [outcome, count] : outcomes_) {
+    text.sample(number(count), {{"outcome", wire_name(outcome)}});
+  }
+  text.counter("worker_tokens_in_total", "Prompt tokens computed")
+      .sample(number(now.tokens_in_total));
+  text.counter("worker_tokens_generated_total", "Tokens generated")
+      .sample(number(now.tokens_out_total));
+  text.histogram("worker_inference_duration_ms", "Request accepted to last event", duration_ms_);
+  text.gauge("worker_memory_bytes", "Weights, KV cache and compute buffers")
+      .sample(number(known ? known->memory_bytes : 0));
+  text.gauge("worker_uptime_seconds", "Since the start of the process")
+      .sample(elapsed_ms(started_, clock_.now()) / 1'000);
+  text.gauge("worker_kv_cells_used", "Occupied cells of the KV cache")
+      .sample(number(now.kv_cells_used));
+  text.counter("worker_prefix_hit_tokens_total", "Prompt tokens taken from the prefix cache")
+      .sample(number(now.prefix_hit_tokens_total));
+  text.gauge("worker_slots_busy", "Slots that compute a job").sample(number(now.slots_busy));
+  text.gauge("worker_queue_depth", "Accepted jobs without a slot").sample(number(now.queue_depth));
+  return text.text();
+}
+
+void Service::count(JobOutcome outcome, double duration_ms) {
+  ++outcomes_[outcome];
+  if (outcome != JobOutcome::rejected) duration_ms_.observe(duration_ms);
+}
+
+std::string_view wire_name(JobOutcome outcome) {
+  switch (outcome) {
+    case JobOutcome::completed:
+      return "completed";
+    case JobOutcome::cancelled:
+      return "cancelled";
+    case JobOutcome::failed:
+      return "failed";
+    case JobOutcome::rejected:
+      return "rejected";
+  }
+  return "failed";
+}
+
+}  // namespace llorch

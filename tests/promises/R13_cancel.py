@@ -1,0 +1,124 @@
+"""R13 cancel: in the queue, in prefill, in decode, streaming or not, by /cancel or by leaving.
+
+First on an engine with a steady pace, where "within one step" is a number; then at random on a real
+model, where afterwards every slot is free and neither memory nor files have grown."""
+
+import asyncio
+import time
+
+import harness
+
+STEP_MS = 200
+SLACK_MS = 50   # HTTP, the scheduler of a busy machine, this client
+SLOTS = 4
+
+
+async def freed_ms(worker, slots_busy, queue_depth, since):
+    """Milliseconds until the worker shows at most this load; infinite after 10 s."""
+    while time.monotonic() - since < 10:
+        health = await worker.health()
+        if health["slots_busy"] <= slots_busy and health["queue_depth"] <= queue_depth:
+            return (time.monotonic() - since) * 1000
+    return float("inf")
+
+
+async def steady_cancel(worker, phase, leave):
+    """Milliseconds from the cancel of one job in this phase until its seat is free."""
+    others = []
+    if phase == "queue":
+        others = [await harness.Stream.open(worker.port, harness.job(max_tokens=1000, ignore_eos=True))
+                  for _ in range(SLOTS)]
+    job_id = f"cancel-{phase}-{time.monotonic_ns()}"
+    # One token a byte and 512 a step: this prompt is in prefill for some seven steps.
+    prompt = "p" * 3500 if phase == "prefill" else "short"
+    connection = await harness.Connection.open(worker.port)
+    await connection.send(harness.message("POST", "/execute", harness.job(
+        prompt, job_id, max_tokens=500, ignore_eos=True)))
+    await worker.busy(len(others) or 1, queued=int(phase == "queue"))
+    if phase == "decode":
+        stream = harness.Stream(connection, *await connection.read_head())
+        await stream.until("token")
+    since = time.monotonic()
+    if leave:
+        connection.close(abort=True)
+    else:
+        status, _, body = await harness.request(worker.port, "POST", "/cancel", {"job_id": job_id})
+        assert status == 200, body
+    took = await freed_ms(worker, len(others), 0, since)
+    connection.close()
+    for other in others:
+        other.close()
+    await worker.idle()
+    return took
+
+
+async def steady(report, plan):
+    rounds = plan.pick(ci=2, full=5, soak=50)
+    async with harness.Worker.fake("--queue", 8, slots=SLOTS, step_us=STEP_MS * 1000) as worker:
+        for phase in ("queue", "prefill", "decode"):
+            took = [await steady_cancel(worker, phase, leave=n % 2 == 1) for n in range(2 * rounds)]
+            report.at_most(f"cancel in {phase} until free, worst of {len(took)}", max(took),
+                           float(STEP_MS + SLACK_MS), "ms")
+
+
+def random_prompt(plan):
+    words = plan.random.choice((3, 30, 300))
+    return " ".join(plan.random.choice(("red", "sun", "tree", "code", "rain", "who")) for _ in range(words))
+
+
+async def random_cancel(worker, plan):
+    """One job on one of the routes, ended at a random moment; whether its worker behaved."""
+    rng = plan.random
+    route = rng.choice(("/execute", "/v1/chat/completions", "/v1/completions"))
+    by_id = route == "/execute" and rng.random() < 0.5
+    wait_s, abort, streaming = rng.choice((0, 0.01, 0.1, 0.5)) * rng.random(), rng.random() < 0.5, rng.random() < 0.5
+    body = harness.job(random_prompt(plan), max_tokens=200, ignore_eos=True)
+    job_id = body["job_id"]
+    if route != "/execute":
+        prompt = body.pop("prompt")
+        del body["job_id"]
+        body["stream"] = streaming
+        body |= ({"prompt": prompt} if route == "/v1/completions"
+                 else {"messages": [{"role": "user", "content": prompt}]})
+    connection = await harness.Connection.open(worker.port)
+    try:
+        await connection.send(harness.message("POST", route, body))
+        await asyncio.sleep(wait_s)
+        if not by_id:
+            return True
+        status, _, _ = await harness.request(worker.port, "POST", "/cancel", {"job_id": job_id})
+        if status == 404:  # before its job was known, or after its end: nothing to wait for
+            return True
+        again, _, _ = await harness.request(worker.port, "POST", "/cancel", {"job_id": job_id})
+        head_status, headers = await asyncio.wait_for(connection.read_head(), 30)
+        end = await asyncio.wait_for(harness.Stream(connection, head_status, headers).until("end"), 30)
+        return status == again == 200 and end is not None and end["stop_reason"] == "CANCELLED"
+    finally:
+        connection.close(abort)
+
+
+async def measure(report, plan):
+    await steady(report, plan)
+    count = plan.pick(ci=100, full=1_000, soak=100_000)
+    # More clients than slots and fewer than slots and places: some wait in the queue, none is refused.
+    async with harness.Worker.real("--slots", SLOTS, "--queue", 64, "--ctx-tokens", 1024) as worker:
+        warm = max(count // 5, 40)
+        wrong = (await harness.gather_bounded(
+            (random_cancel(worker, plan) for _ in range(warm)), 12)).count(False)
+        idle = await worker.idle(60)
+        files, rss = worker.open_files(), worker.rss_bytes()
+        wrong += (await harness.gather_bounded(
+            (random_cancel(worker, plan) for _ in range(count)), 12)).count(False)
+        report.exactly(f"cancels without their answer, of {count + warm}", wrong, 0)
+        report.exactly("every slot free afterwards", idle and await worker.idle(60), True)
+        grown = await worker.open_files_settled(files) - files
+        report.at_most("open files more than after the warm-up", grown, 0)
+        report.at_most("memory more than after the warm-up", (worker.rss_bytes() - rss) / 2**20, 8.0, "MiB")
+        answer = await harness.Stream.open(worker.port, harness.job(max_tokens=8, ignore_eos=True))
+        end = await asyncio.wait_for(answer.until("end"), 60)
+        answer.close()
+        report.exactly("tokens of a job afterwards", end and end["tokens_out"], 8)
+
+
+if __name__ == "__main__":
+    harness.run_script("R13", measure)

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Set-up, dev build and tests.
+#   tools/test.sh            unit tests (ctest), then the real programs end to end (pytest)
+#   tools/test.sh promises   tests/promises: prints each figure against its target
+#   tools/test.sh soak       the same with the long counts
+set -euo pipefail
+# shellcheck source=tools/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$repo"
+
+run_pytest() {
+  "$repo/.venv/bin/python" -m pytest -q --timeout 300 "$@" </dev/null
+}
+
+heading "set-up"
+"$repo/tools/setup.sh" --test
+
+case "${1:-all}" in
+  all)
+    heading "build dev"
+    build_preset dev
+    heading "the model"
+    export LLORCH_BIN_DIR="$repo/build/dev/bin"
+    LLORCH_TEST_MODEL="$(test_model "$LLORCH_BIN_DIR")"
+    export LLORCH_TEST_MODEL
+    heading "unit tests"
+    ctest --test-dir build/dev --output-on-failure -j "$(cores)" </dev/null
+    heading "tests of the tools, end to end"
+    run_pytest tools tests/e2e
+    ;;
+  promises | soak)
+    heading "build release"
+    build_preset release
+    build_preset dev llorch-fake-worker
+    export LLORCH_BIN_DIR="$repo/build/bin"
+    LLORCH_TEST_MODEL="$(test_model "$LLORCH_BIN_DIR")"
+    export LLORCH_TEST_MODEL
+    heading "$1"
+    scale=full
+    if [[ $1 == soak ]]; then scale=soak; fi
+    .venv/bin/python tests/promises/run.py --scale "$scale" </dev/null
+    ;;
+  *) stop_with "test: unknown part '$1'" "tools/test.sh [promises|soak]" 2 ;;
+esac
