@@ -38,22 +38,21 @@ Answer::Said Answer::say(Token token) {
   return said;
 }
 
-Result<void> Answer::resume(std::span<const Token> tokens) {
+Result<std::optional<Ended>> Answer::resume(std::span<const Token> tokens) {
+  std::optional<Ended> end;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const auto refuse = [&](const std::string& why) {
       return fail(Code::invalid_request, "resume_tokens[" + std::to_string(i) + "]: " + why);
     };
+    if (end) return refuse("the answer had ended before it");
     if (vocabulary_.ends_generation(tokens[i])) return refuse("ends the answer");
     if (grammar_ && !grammar_->accept(tokens[i])) return refuse("does not fit the grammar");
     auto said = say(tokens[i]);
-    if (said.stop_index >= 0) return refuse("completes a stop string, the answer ended there");
     resumed_text_ += said.text;
     std::move(said.deltas.begin(), said.deltas.end(), std::back_inserter(resumed_deltas_));
+    end = end_after(said.stop_index);
   }
-  if (tokens_out_ > 0 && tokens_out_ >= max_tokens_) {
-    return fail(Code::invalid_request, "resume_tokens: max_tokens are generated already");
-  }
-  return {};
+  return end;
 }
 
 std::optional<Token> Answer::draw(std::span<const float> logits) {

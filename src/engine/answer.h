@@ -21,9 +21,9 @@ class Answer {
  public:
   Answer(const JobRequest& job, PreparedJob ready, const Vocabulary& vocabulary);
 
-  // Takes over the tokens of an earlier run without an event for them.
-  // Errors: invalid_request (a token does not fit the grammar, or the answer had ended by then).
-  Result<void> resume(std::span<const Token> tokens);
+  // Takes over the tokens of an earlier run without an event for them; the end, when they are the
+  // whole answer. Errors: invalid_request (a token does not fit the grammar, or follows the end).
+  Result<std::optional<Ended>> resume(std::span<const Token> tokens);
   // What the resumed tokens had said, for replies that are not streamed.
   const std::string& resumed_text() const { return resumed_text_; }
   const std::vector<ChatDelta>& resumed_deltas() const { return resumed_deltas_; }

@@ -45,12 +45,16 @@ double StepCost::decode_ms(std::int32_t decode_rows) const {
   return 0;
 }
 
-std::int32_t BatchPlanner::prefill_budget(std::int32_t decode_rows, const StepCost& cost) const {
+// `solo_rows`: deterministic slots that decode, each in a batch of its own between two of these.
+std::int32_t BatchPlanner::prefill_budget(std::int32_t decode_rows, std::int32_t solo_rows,
+                                          const StepCost& cost) const {
   const auto room = options_.batch_tokens_max - decode_rows;
-  if (decode_rows == 0) return room;  // nobody waits: full batches are cheapest
   const double per_token = cost.prefill_ms_per_token();
-  if (per_token <= 0) return std::min(room, prefill_tokens_min);
-  const double left_ms = options_.itl_target_ms - cost.decode_ms(decode_rows);
+  const bool watched = decode_rows + solo_rows > 0;  // else full batches are cheapest
+  if (per_token <= 0) return std::min(room, watched ? prefill_tokens_min : solo_tokens_first);
+  const double left_ms =
+      watched ? options_.itl_target_ms - cost.decode_ms(decode_rows) - solo_rows * cost.decode_ms(1)
+              : solo_step_ms_max;
   const double fits = std::clamp(left_ms / per_token, 0.0, static_cast<double>(room));
   return std::min(room, std::max(prefill_tokens_min, static_cast<std::int32_t>(fits)));
 }
@@ -59,8 +63,12 @@ std::vector<PlannedRow> BatchPlanner::plan_shared(std::span<const SlotView> slot
                                                   const StepCost& cost) const {
   std::vector<PlannedRow> rows;
   std::vector<const SlotView*> waiting;
+  std::int32_t solo_rows = 0;
   for (const auto& s : slots) {
-    if (s.deterministic) continue;
+    if (s.deterministic) {
+      if (s.phase == SlotPhase::decode) ++solo_rows;
+      continue;
+    }
     if (s.phase == SlotPhase::decode) rows.push_back({s.slot, 1});
     if (s.phase == SlotPhase::prefill) waiting.push_back(&s);
   }
@@ -71,7 +79,7 @@ std::vector<PlannedRow> BatchPlanner::plan_shared(std::span<const SlotView> slot
   };
   std::stable_sort(waiting.begin(), waiting.end(),
                    [&](const auto* a, const auto* b) { return rank(a) < rank(b); });
-  auto budget = prefill_budget(static_cast<std::int32_t>(rows.size()), cost);
+  auto budget = prefill_budget(static_cast<std::int32_t>(rows.size()), solo_rows, cost);
   for (const auto* s : waiting) {
     if (budget <= 0) break;
     const auto take = static_cast<std::int32_t>(std::min<std::int64_t>(s->prefill_left, budget));

@@ -51,6 +51,10 @@ struct PlannerOptions {
 inline constexpr std::int32_t deterministic_chunk_tokens = 32;
 // Less than this a step makes prefill crawl: each step also pays for its graph.
 inline constexpr std::int32_t prefill_tokens_min = 8;
+// A prompt that nobody waits behind still comes in steps of about this long: a cancel takes effect
+// between two steps, and a slow machine must not take half a minute for one.
+inline constexpr double solo_step_ms_max = 5'000;
+inline constexpr std::int32_t solo_tokens_first = 128;  // before the machine's speed is known
 
 class BatchPlanner {
  public:
@@ -62,7 +66,8 @@ class BatchPlanner {
 
  private:
   std::vector<PlannedRow> plan_shared(std::span<const SlotView> slots, const StepCost& cost) const;
-  std::int32_t prefill_budget(std::int32_t decode_rows, const StepCost& cost) const;
+  std::int32_t prefill_budget(std::int32_t decode_rows, std::int32_t solo_rows,
+                              const StepCost& cost) const;
 
   PlannerOptions options_;
   std::int32_t last_solo_ = -1;  // the slot of the last batch run alone

@@ -36,7 +36,28 @@ StepCost measured() {
 TEST(BatchPlanner, GivesAPromptThatIsAloneFullBatches) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
   const std::vector<SlotView> slots{prefilling(0, 2000)};
-  EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, 512}}));
+  EXPECT_EQ(planner.plan(slots, measured()), (std::vector<PlannedRow>{{0, 512}}));
+}
+
+// Symptom: a cancel on a slow machine took effect after one step of half a minute.
+TEST(BatchPlanner, BoundsTheStepOfAPromptThatIsAloneOnASlowMachine) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{prefilling(0, 2000)};
+  EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, solo_tokens_first}}));
+  StepCost slow;
+  slow.observe(0, 128, 6'400);
+  EXPECT_EQ(planner.plan(slots, slow), (std::vector<PlannedRow>{{0, 100}}));
+}
+
+// Symptom: a full batch of prefill went between two tokens of a deterministic job.
+TEST(BatchPlanner, KeepsTheTargetOfADeterministicSlotThatDecodes) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const std::vector<SlotView> slots{prefilling(0, 2000), alone(decoding(1))};
+  for (int i = 0; i < 4; ++i) {
+    const auto rows = planner.plan(slots, measured());
+    ASSERT_EQ(rows.size(), 1u);
+    EXPECT_LE(rows[0].tokens, 60);
+  }
 }
 
 TEST(BatchPlanner, NeverLeavesOutADecodingSlotAndOrdersRowsBySlot) {
@@ -80,7 +101,8 @@ TEST(BatchPlanner, ReadsTheShortestPromptFirstUnlessAnotherHasWaitedLong) {
 TEST(BatchPlanner, SharesABatchAmongShortPrompts) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
   const std::vector<SlotView> slots{prefilling(0, 100), prefilling(1, 200), prefilling(2, 400)};
-  EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, 100}, {1, 200}, {2, 212}}));
+  EXPECT_EQ(planner.plan(slots, measured()),
+            (std::vector<PlannedRow>{{0, 100}, {1, 200}, {2, 212}}));
 }
 
 TEST(BatchPlanner, RunsADeterministicSlotAloneInFixedChunks) {

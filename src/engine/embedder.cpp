@@ -28,7 +28,8 @@ Result<std::vector<float>> Embedder::embed_one(const std::vector<Token>& tokens,
   return vector;
 }
 
-Result<Embeddings> Embedder::embed(const EmbeddingRequest& request) {
+Result<Embeddings> Embedder::embed(const EmbeddingRequest& request,
+                                   const std::function<bool()>& left) {
   const auto whole = static_cast<std::size_t>(loaded_.card.embedding_size);
   const std::size_t dimensions = request.dimensions.value_or(static_cast<std::uint32_t>(whole));
   if (dimensions < 1 || dimensions > whole) {
@@ -42,6 +43,7 @@ Result<Embeddings> Embedder::embed(const EmbeddingRequest& request) {
   }
   Embeddings out;
   for (std::size_t i = 0; i < request.inputs.size(); ++i) {
+    if (left()) return fail(Code::cancelled, "the client left");
     auto tokens = loaded_.vocabulary->tokenize(request.inputs[i], false, true);
     if (!tokens) return fail(tokens.error());
     const auto count = static_cast<std::int64_t>(tokens->size());

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -105,8 +106,9 @@ class Engine {
   // Errors: invalid_request. `special`: control tokens in the text are recognised as such.
   virtual void tokenize(std::string text, bool special, bool add_bos, Reply<Tokenized> reply) = 0;
   virtual void detokenize(std::vector<Token> tokens, Reply<std::string> reply) = 0;
-  // Errors: invalid_request, context_length_exceeded (one input is too long), backend_error.
-  virtual void embed(EmbeddingRequest request, Reply<Embeddings> reply) = 0;
+  // Errors: invalid_request, context_length_exceeded (one input is too long), backend_error,
+  // cancelled (`stop` was asked for, between two inputs).
+  virtual void embed(EmbeddingRequest request, std::stop_token stop, Reply<Embeddings> reply) = 0;
 };
 
 }  // namespace llorch

@@ -21,10 +21,10 @@ SteadyTime steady_now() {
 }  // namespace
 
 EngineCore::EngineCore(const LoadedModel& loaded, double itl_target_ms,
-                       std::function<void()> job_over)
+                       std::function<void()> publish)
     : loaded_(loaded),
       context_(loaded.context.get()),
-      job_over_(std::move(job_over)),
+      publish_(std::move(publish)),
       planner_({.batch_tokens_max = loaded.batch_tokens_max, .itl_target_ms = itl_target_ms}),
       batch_(loaded.batch_tokens_max),
       slots_(static_cast<std::size_t>(loaded.card.slots_total)),
@@ -34,10 +34,20 @@ void EngineCore::add(std::shared_ptr<Run> run) {
   runs_.push_back(std::move(run));
 }
 
-void EngineCore::prepared(const std::shared_ptr<Run>& run, Result<PreparedJob> ready) {
+void EngineCore::prepared(const std::shared_ptr<Run>& run,
+                          Result<std::unique_ptr<ReadyRun>> ready) {
   if (run->over) return;  // cancelled meanwhile
   if (!ready) return fail_run(*run, ready.error());
-  run->ready = std::make_unique<PreparedJob>(std::move(*ready));
+  if ((*ready)->end) return end_without_slot(*run, std::move(**ready));
+  run->ready = std::move(*ready);
+}
+
+// The resumed tokens were the whole answer: its end alone is missing.
+void EngineCore::end_without_slot(Run& run, ReadyRun ready) {
+  run.prompt_tokens = static_cast<std::int64_t>(ready.prompt.size());
+  run.answer = std::move(ready.answer);
+  tell_started(run);
+  end(run, std::move(*ready.end));
 }
 
 void EngineCore::cancel(const std::shared_ptr<Outbox>& outbox) {
@@ -45,9 +55,11 @@ void EngineCore::cancel(const std::shared_ptr<Outbox>& outbox) {
                                   [&](const auto& run) { return run->outbox == outbox; });
   if (found == runs_.end()) return;
   const auto run = *found;
-  run->parked.reset();  // nobody waits for that token any more
-  end(*run, run->answer ? run->answer->finish(StopReason::CANCELLED)
-                        : Ended{.reason = StopReason::CANCELLED});
+  auto ended = run->answer ? run->answer->finish(StopReason::CANCELLED)
+                           : Ended{.reason = StopReason::CANCELLED};
+  // Nobody waits for that token any more, so it does not count either.
+  if (std::exchange(run->parked, std::nullopt)) --ended.tokens_out;
+  end(*run, std::move(ended));
 }
 
 void EngineCore::cancel_all() {
@@ -68,12 +80,11 @@ void EngineCore::restore_prefix(Run& run, const Seat& seat) {
 }
 
 void EngineCore::seat(const std::shared_ptr<Run>& run) {
-  run->tokens = run->ready->prompt;
+  const auto ready = std::move(run->ready);
+  run->tokens = std::move(ready->prompt);
   run->prompt_tokens = static_cast<std::int64_t>(run->tokens.size());
-  run->answer = std::make_unique<Answer>(run->request, std::move(*run->ready), *loaded_.vocabulary);
-  run->ready.reset();
+  run->answer = std::move(ready->answer);
   const auto& resumed = run->request.resume_tokens;
-  if (auto ok = run->answer->resume(resumed); !ok) return fail_run(*run, ok.error());
   run->tokens.insert(run->tokens.end(), resumed.begin(), resumed.end());
   run->tokens.reserve(static_cast<std::size_t>(loaded_.card.context_tokens));
 
@@ -90,11 +101,16 @@ void EngineCore::seat(const std::shared_ptr<Run>& run) {
   run->progress_told_at = run->seated_at;
   totals_.tokens_in_total += static_cast<std::uint64_t>(run->prompt_tokens);
   totals_.prefix_hit_tokens_total += static_cast<std::uint64_t>(run->cached_tokens);
-  run->outbox->try_push(Started{.prompt_tokens = run->prompt_tokens,
-                                .cached_tokens = run->cached_tokens,
-                                .seed = run->answer->seed(),
-                                .resumed_text = run->answer->resumed_text(),
-                                .resumed_deltas = run->answer->resumed_deltas()});
+  tell_started(*run);
+}
+
+void EngineCore::tell_started(Run& run) {
+  publish_();
+  run.outbox->try_push(Started{.prompt_tokens = run.prompt_tokens,
+                               .cached_tokens = run.cached_tokens,
+                               .seed = run.answer->seed(),
+                               .resumed_text = run.answer->resumed_text(),
+                               .resumed_deltas = run.answer->resumed_deltas()});
 }
 
 void EngineCore::seat_waiting() {
@@ -265,7 +281,7 @@ void EngineCore::fail_run(Run& run, Error error) {
 void EngineCore::leave(Run& run, JobEvent last) {
   const auto outbox = run.outbox;  // release() may drop the run
   release(run);
-  job_over_();
+  publish_();
   outbox->try_push(std::move(last));
 }
 
@@ -274,6 +290,8 @@ void EngineCore::release(Run& run) {
   run.outbox->on_room(nullptr);  // the outbox may outlive the engine that this would wake
   if (run.slot >= 0) {
     auto& slot = slots_[static_cast<std::size_t>(run.slot)];
+    // Cells of a deterministic job are nobody else's prefix: it promises no cache in or out.
+    if (run.request.deterministic) run.evaluated = 0;
     run.tokens.resize(static_cast<std::size_t>(run.evaluated));
     slot.resident = std::move(run.tokens);
     if (run.evaluated == 0) llama_memory_seq_rm(llama_get_memory(context_), run.slot, -1, -1);

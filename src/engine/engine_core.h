@@ -17,12 +17,12 @@ namespace llorch {
 
 class EngineCore {
  public:
-  // `job_over` is called when a job has left, before its last event can be seen: figures that are
-  // published there never lag behind what a client knows.
-  EngineCore(const LoadedModel& loaded, double itl_target_ms, std::function<void()> job_over);
+  // `publish` is called when a job got its slot or left, before the event that says so can be
+  // seen: figures published there never lag behind what a client knows.
+  EngineCore(const LoadedModel& loaded, double itl_target_ms, std::function<void()> publish);
 
   void add(std::shared_ptr<Run> run);  // accepted, being prepared
-  void prepared(const std::shared_ptr<Run>& run, Result<PreparedJob> ready);
+  void prepared(const std::shared_ptr<Run>& run, Result<std::unique_ptr<ReadyRun>> ready);
   void cancel(const std::shared_ptr<Outbox>& outbox);
   void cancel_all();
 
@@ -43,6 +43,8 @@ class EngineCore {
   void after_decode(const std::vector<PlannedRow>& rows, SteadyTime now);
   void draw_token(Run& run, std::int32_t output, SteadyTime now);
   void deliver(Run& run, std::optional<TokenOut> token, std::optional<Ended> ended);
+  void end_without_slot(Run& run, ReadyRun ready);
+  void tell_started(Run& run);
   void tell_progress(Run& run, SteadyTime now);
   void end(Run& run, Ended ended);
   void fail_run(Run& run, Error error);
@@ -52,7 +54,7 @@ class EngineCore {
 
   const LoadedModel& loaded_;
   llama_context* const context_;
-  const std::function<void()> job_over_;
+  const std::function<void()> publish_;
   BatchPlanner planner_;
   StepCost cost_;
   Batch batch_;

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
+#include <future>
 #include <gtest/gtest.h>
 #include <llama.h>
 #include <random>
+#include <stop_token>
 #include <thread>
 
 #include "engine/llama_engine.h"
@@ -185,6 +187,79 @@ TEST_F(EngineOnRealWeights, RepeatsADeterministicJobAloneCrowdedAndResumed) {
   }
 }
 
+// Symptom: a worker lost between the last token and the end could not be resumed.
+// clause: W-27
+TEST_F(EngineOnRealWeights, EndsAtOnceWhenTheResumedTokensAreTheWholeAnswer) {
+  const auto engine = load(1);
+  auto job = greedy("Once upon a time", 12);
+  job.ignore_eos = true;
+  Talk whole(*engine, job);
+  ASSERT_TRUE(whole.read());
+  ASSERT_EQ(whole.ids.size(), 12u);
+  job.resume_tokens = whole.ids;
+  Talk rest(*engine, job);
+  ASSERT_TRUE(rest.read());
+  ASSERT_TRUE(rest.ended) << rest.error->message;
+  EXPECT_TRUE(rest.ids.empty());
+  EXPECT_EQ(rest.ended->reason, StopReason::MAX_TOKENS);
+  EXPECT_EQ(rest.ended->tokens_out, 12);
+  EXPECT_EQ(rest.started->resumed_text + rest.text, whole.text);
+
+  job.resume_tokens.push_back(whole.ids.front());
+  Talk past(*engine, job);
+  ASSERT_TRUE(past.read());
+  ASSERT_TRUE(past.error);
+  EXPECT_EQ(past.error->code, Code::invalid_request);
+}
+
+// clause: W-26
+TEST_F(EngineOnRealWeights, LeavesNoPrefixOfADeterministicJobToOthers) {
+  const auto engine = load(1);
+  const std::string prompt =
+      "The quick brown fox jumps over the lazy dog and then it goes on and "
+      "on through the forest until the river stops it.";
+  auto job = greedy(prompt, 4);
+  job.deterministic = true;
+  Talk first(*engine, job);
+  ASSERT_TRUE(first.read());
+  Talk second(*engine, greedy(prompt, 4));
+  ASSERT_TRUE(second.read());
+  EXPECT_EQ(second.started->cached_tokens, 0);
+  Talk third(*engine, greedy(prompt, 4));
+  ASSERT_TRUE(third.read());
+  EXPECT_GT(third.started->cached_tokens, 16) << "the check above must be able to fail";
+}
+
+// Symptom: the end of a cancelled job counted a token that a full outbox had refused.
+// clause: W-22
+TEST_F(EngineOnRealWeights, CountsNoTokenThatAParkedSlotNeverSent) {
+  const auto engine = load(1);
+  auto job = greedy("Count: 1, 2, 3,", 800);
+  job.ignore_eos = true;
+  const auto box = std::make_shared<Outbox>();
+  engine->submit(job, box);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{60};
+  auto parked_at = std::uint64_t{0};
+  for (int still = 0; still < 20; ++still) {  // the engine makes no step any more: it is parked
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    const auto load = engine->load();
+    if (load.slots_busy == 0 || load.engine_step != parked_at) still = 0;
+    parked_at = load.engine_step;
+  }
+  engine->cancel(box);
+  std::int64_t tokens = 0;
+  std::optional<Ended> ended;
+  while (!ended) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    for (const auto& event : box->take()) {
+      if (std::holds_alternative<TokenOut>(event)) ++tokens;
+      if (const auto* end = std::get_if<Ended>(&event)) ended = *end;
+    }
+  }
+  EXPECT_EQ(ended->tokens_out, tokens);
+}
+
 // clause: W-25
 TEST_F(EngineOnRealWeights, FreesEverySlotAfterRandomCancels) {
   const auto engine = load(4);
@@ -302,10 +377,11 @@ TEST_F(EngineOnRealWeights, MakesUnitVectorsForEmbeddings) {
   std::mutex done;
   done.lock();
   Result<Embeddings> made;
-  engine->embed({.inputs = {"a cat", "a kitten", "stock market"}, .dimensions = {}}, [&](auto got) {
-    made = std::move(got);
-    done.unlock();
-  });
+  engine->embed({.inputs = {"a cat", "a kitten", "stock market"}, .dimensions = {}}, {},
+                [&](auto got) {
+                  made = std::move(got);
+                  done.unlock();
+                });
   done.lock();
   done.unlock();
   ASSERT_TRUE(made) << made.error().message;
@@ -320,6 +396,16 @@ TEST_F(EngineOnRealWeights, MakesUnitVectorsForEmbeddings) {
   };
   EXPECT_NEAR(dot(0, 0), 1.0, 1e-4);
   EXPECT_GT(dot(0, 1), dot(0, 2));
+}
+
+TEST_F(EngineOnRealWeights, StopsEmbeddingForAClientThatLeft) {
+  const auto engine = load(1);
+  std::stop_source left;
+  left.request_stop();
+  std::promise<Code> answered;
+  engine->embed({.inputs = {"a cat"}, .dimensions = {}}, left.get_token(),
+                [&](auto got) { answered.set_value(got ? Code::internal : got.error().code); });
+  EXPECT_EQ(answered.get_future().get(), Code::cancelled);
 }
 
 }  // namespace

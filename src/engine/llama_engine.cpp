@@ -29,7 +29,7 @@ struct Submit {
 };
 struct Prepared {
   std::shared_ptr<Run> run;
-  Result<PreparedJob> ready;
+  Result<std::unique_ptr<ReadyRun>> ready;
 };
 struct Cancel {
   std::shared_ptr<Outbox> outbox;
@@ -42,6 +42,7 @@ class LlamaEngine final : public Engine {
       : loaded_(std::move(loaded)),
         embedder_(loaded_),
         prepare_("prepare", limits::prepare_stack_bytes),
+        tokenize_("tokenize", 8 * limits::mib),
         embed_("embed", 8 * limits::mib),
         engine_([this, itl_target_ms] { run(itl_target_ms); }) {}
 
@@ -51,6 +52,7 @@ class LlamaEngine final : public Engine {
       stopping_ = true;
     }
     wake();
+    ending_.request_stop();
     engine_.join();
   }
 
@@ -72,16 +74,19 @@ class LlamaEngine final : public Engine {
     auto run = std::make_shared<Run>(std::move(job), std::move(outbox));
     run->outbox->on_room([this] { wake(); });
     post(Submit{run});
-    prepare_.post([this, run] {
+    // Weak: a run cancelled meanwhile costs neither its preparation nor its memory.
+    prepare_.post([this, waiting = std::weak_ptr(run)] {
+      const auto asked = waiting.lock();
+      if (!asked) return;
       const PrepareContext context{*loaded_.vocabulary, *loaded_.chat, loaded_.card};
-      post(Prepared{run, prepare_safely(run->request, context)});
+      post(Prepared{asked, prepare_safely(asked->request, context)});
     });
   }
 
   void cancel(const std::shared_ptr<Outbox>& outbox) override { post(Cancel{outbox}); }
 
   void tokenize(std::string text, bool special, bool add_bos, Reply<Tokenized> reply) override {
-    prepare_.post([this, text = std::move(text), special, add_bos, reply = std::move(reply)] {
+    tokenize_.post([this, text = std::move(text), special, add_bos, reply = std::move(reply)] {
       auto tokens = loaded_.vocabulary->tokenize(text, special, add_bos);
       if (!tokens) return reply(fail(tokens.error()));
       Tokenized out{.tokens = std::move(*tokens), .pieces = {}};
@@ -93,7 +98,7 @@ class LlamaEngine final : public Engine {
   }
 
   void detokenize(std::vector<Token> tokens, Reply<std::string> reply) override {
-    prepare_.post([this, tokens = std::move(tokens), reply = std::move(reply)] {
+    tokenize_.post([this, tokens = std::move(tokens), reply = std::move(reply)] {
       std::string text;
       for (const auto token : tokens) {
         if (!loaded_.vocabulary->contains(token)) {
@@ -106,16 +111,20 @@ class LlamaEngine final : public Engine {
     });
   }
 
-  void embed(EmbeddingRequest request, Reply<Embeddings> reply) override {
-    embed_.post([this, request = std::move(request), reply = std::move(reply)] {
-      reply(embedder_.embed(request));
-    });
+  void embed(EmbeddingRequest request, std::stop_token stop, Reply<Embeddings> reply) override {
+    embed_.post(
+        [this, request = std::move(request), stop = std::move(stop), reply = std::move(reply)] {
+          lower_priority();
+          const auto left = [&] { return stop.stop_requested() || ending_.stop_requested(); };
+          reply(embedder_.embed(request, left));
+        });
   }
 
  private:
-  static Result<PreparedJob> prepare_safely(const JobRequest& job, const PrepareContext& context) {
+  static Result<std::unique_ptr<ReadyRun>> prepare_safely(const JobRequest& job,
+                                                          const PrepareContext& context) {
     try {
-      return prepare(job, context);
+      return make_ready(job, context);
     } catch (const std::exception& thrown) {  // llama.cpp's library throws of its own kinds
       return fail(Code::internal, std::string("the job could not be prepared: ") + thrown.what());
     }
@@ -125,10 +134,10 @@ class LlamaEngine final : public Engine {
     if (loaded_.card.backend == "cpu") {
       return static_cast<std::int64_t>(read_host_facts().memory_available_bytes);
     }
-    for (const auto& device : list_backend_devices()) {
-      if (device.backend == loaded_.card.backend) return device.memory_free_bytes;
-    }
-    return 0;
+    std::size_t free_bytes = 0;
+    std::size_t total_bytes = 0;
+    ggml_backend_dev_memory(loaded_.device, &free_bytes, &total_bytes);
+    return static_cast<std::int64_t>(free_bytes);
   }
 
   void post(Post message) {
@@ -173,11 +182,15 @@ class LlamaEngine final : public Engine {
     load_ = std::move(load);
   }
 
-  ThreadPoolHandle start_compute_threads() const {
+  // Of the calling thread and, on Linux, of the threads it starts.
+  static void lower_priority() {
 #ifdef __linux__
-    // On Linux a nice value belongs to a thread, and the pool's threads inherit it.
     setpriority(PRIO_PROCESS, 0, compute_nice);
 #endif
+  }
+
+  ThreadPoolHandle start_compute_threads() const {
+    lower_priority();
     if (loaded_.card.backend != "cpu" || !loaded_.context) return nullptr;
     auto params = ggml_threadpool_params_default(loaded_.threads);
     ThreadPoolHandle pool(ggml_threadpool_new(&params));
@@ -220,7 +233,9 @@ class LlamaEngine final : public Engine {
   mutable std::chrono::steady_clock::time_point memory_read_;
   mutable std::int64_t memory_free_bytes_ = 0;
 
+  std::stop_source ending_;
   TaskThread prepare_;
+  TaskThread tokenize_;  // a text of 8 MiB must not delay the jobs that are prepared
   TaskThread embed_;
   std::thread engine_;  // last: it uses all of the above
 };

@@ -79,6 +79,11 @@ SamplingDefaults sampling_defaults(const llama_model* model) {
   return chain;
 }
 
+// Of a file's pooling type: none named, or 0 = none.
+bool pools_nothing(const std::string& pooling) {
+  return pooling.empty() || pooling == "0";
+}
+
 ModelCard describe(const llama_model* model, const EngineOptions& options,
                    ggml_backend_dev_t device) {
   ModelCard card;
@@ -96,27 +101,35 @@ ModelCard describe(const llama_model* model, const EngineOptions& options,
   const auto& arch = card.architecture;
   card.embeddings_only = !llama_model_has_decoder(model) ||
                          meta(model, arch + ".attention.causal") == "false" ||
-                         !meta(model, arch + ".pooling_type").empty();
+                         !pools_nothing(meta(model, arch + ".pooling_type"));
   return card;
 }
 
+// Source: llama.cpp's own --cache-type-k.
 Result<ggml_type> kv_type(const std::string& name) {
-  if (name.empty() || name == "f16") return GGML_TYPE_F16;
-  if (name == "f32") return GGML_TYPE_F32;
-  if (name == "bf16") return GGML_TYPE_BF16;
-  if (name == "q8_0") return GGML_TYPE_Q8_0;
-  if (name == "q4_0") return GGML_TYPE_Q4_0;
-  return fail(Code::invalid_request, "kv_type '" + name + "': want f32, f16, bf16, q8_0 or q4_0");
+  constexpr std::array types = {GGML_TYPE_F16,  GGML_TYPE_F32,  GGML_TYPE_BF16,
+                                GGML_TYPE_Q8_0, GGML_TYPE_Q5_1, GGML_TYPE_Q5_0,
+                                GGML_TYPE_Q4_1, GGML_TYPE_Q4_0, GGML_TYPE_IQ4_NL};
+  if (name.empty()) return GGML_TYPE_F16;
+  const auto found = std::ranges::find(types, name, ggml_type_name);
+  if (found != types.end()) return *found;
+  return fail(Code::invalid_request, "kv_type '" + name + "': llama.cpp has no such cache",
+              "one of f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl");
 }
 
 std::int64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
   const auto heads = llama_model_n_head(model);
   if (heads == 0) return 0;  // no attention: the state has a fixed size
-  const auto elements =
-      static_cast<std::size_t>(llama_model_n_embd(model) / heads * llama_model_n_head_kv(model));
-  const auto whole = (elements + 255) / 256 * 256;  // rows of quantised types come in blocks
-  return 2 * static_cast<std::int64_t>(ggml_row_size(type, static_cast<std::int64_t>(whole))) *
-         llama_model_n_layer(model);
+  const auto attention = meta(model, "general.architecture") + ".attention.";
+  std::int64_t bytes = 0;
+  for (const char* const part : {"key_length", "value_length"}) {
+    std::int64_t size = llama_model_n_embd(model) / heads;
+    read_number(model, (attention + part).c_str(), size);
+    const auto elements = size * llama_model_n_head_kv(model);
+    const auto whole = (elements + 255) / 256 * 256;  // rows of quantised types come in blocks
+    bytes += static_cast<std::int64_t>(ggml_row_size(type, whole)) * llama_model_n_layer(model);
+  }
+  return bytes;
 }
 
 // Slots and context that fit: what was asked for exactly, or as much of the default as there is
@@ -213,6 +226,16 @@ Result<ModelHandle> open_model(const EngineOptions& options, ggml_backend_dev_t 
   return model;
 }
 
+std::int64_t memory_free(const EngineOptions& options, ggml_backend_dev_t device) {
+  if (options.backend == "cpu") {
+    return static_cast<std::int64_t>(read_host_facts().memory_available_bytes);
+  }
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
+  return static_cast<std::int64_t>(free_bytes);
+}
+
 }  // namespace
 
 Result<LoadedModel> load_model(const EngineOptions& options,
@@ -222,10 +245,13 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   if (!device) return fail(device.error());
   const auto type = kv_type(options.kv_type);
   if (!type) return fail(type.error());
+  // Asked before the weights are there: afterwards repacked copies of them would count twice.
+  const auto memory = memory_free(options, *device);
   auto model = open_model(options, *device, progress);
   if (!model) return fail(model.error());
 
   LoadedModel loaded;
+  loaded.device = *device;
   loaded.model = std::move(*model);
   loaded.batch_tokens_max = options.batch_tokens_max;
   loaded.threads =
@@ -237,13 +263,6 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   loaded.card.vocabulary_tokens = loaded.vocabulary->size();
   loaded.card.tokenizer_hash = loaded.vocabulary->hash();
 
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  ggml_backend_dev_memory(*device, &free_bytes, &total_bytes);
-  const auto memory =
-      options.backend == "cpu"
-          ? static_cast<std::int64_t>(read_host_facts().memory_available_bytes)
-          : static_cast<std::int64_t>(free_bytes + llama_model_size(loaded.model.get()));
   if (auto ok = choose_size(options, loaded.model.get(), *type, memory, loaded.card); !ok) {
     return fail(ok.error());
   }
@@ -272,6 +291,11 @@ Result<ContextHandle> make_embedding_context(const LoadedModel& loaded) {
   const auto named = meta(loaded.model.get(), loaded.card.architecture + ".pooling_type");
   params.pooling_type = named.empty() ? LLAMA_POOLING_TYPE_MEAN : LLAMA_POOLING_TYPE_UNSPECIFIED;
   ContextHandle context(llama_init_from_model(loaded.model.get(), params));
+  // Such a model gives one score where an embedding would have its dimensions.
+  if (context && llama_pooling_type(context.get()) == LLAMA_POOLING_TYPE_RANK) {
+    return fail(Code::invalid_request, "this model ranks documents, it makes no embeddings",
+                "use an embedding model");
+  }
   if (context && llama_pooling_type(context.get()) == LLAMA_POOLING_TYPE_NONE) {
     params.pooling_type = LLAMA_POOLING_TYPE_MEAN;
     context.reset(llama_init_from_model(loaded.model.get(), params));

@@ -16,6 +16,7 @@
 namespace llorch {
 
 struct LoadedModel {
+  ggml_backend_dev_t device = nullptr;
   ModelHandle model;
   ContextHandle context;  // null for a model that only makes embeddings
   ModelCard card;

@@ -65,7 +65,8 @@ Result<void> fit_context(const JobRequest& job, const ModelCard& card, PreparedJ
   const auto prompt = static_cast<std::int64_t>(ready.prompt.size());
   const auto room = card.context_tokens - prompt;
   const auto resumed = static_cast<std::int64_t>(job.resume_tokens.size());
-  if (room <= resumed) {
+  // Resumed tokens that fill the context to the last place are a whole answer.
+  if (room < std::max<std::int64_t>(resumed, 1)) {
     return fail(Code::context_length_exceeded,
                 fmt::format("the prompt has {} tokens{}; this model's context is {} tokens, and "
                             "the answer needs at least one",

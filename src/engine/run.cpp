@@ -2,8 +2,21 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace llorch {
+
+Result<std::unique_ptr<ReadyRun>> make_ready(const JobRequest& job, const PrepareContext& context) {
+  auto prepared = prepare(job, context);
+  if (!prepared) return fail(prepared.error());
+  auto ready = std::make_unique<ReadyRun>();
+  ready->prompt = prepared->prompt;
+  ready->answer = std::make_unique<Answer>(job, std::move(*prepared), context.vocabulary);
+  auto end = ready->answer->resume(job.resume_tokens);
+  if (!end) return fail(end.error());
+  ready->end = std::move(*end);
+  return ready;
+}
 
 Seat choose_seat(const std::vector<Slot>& slots, const std::vector<Token>& tokens,
                  const std::string& scope, bool deterministic, std::int64_t least) {

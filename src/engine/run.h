@@ -14,6 +14,17 @@
 
 namespace llorch {
 
+// A job that only needs a slot: made on the prepare thread, so that neither a grammar nor a long
+// resume holds up the engine.
+struct ReadyRun {
+  std::vector<Token> prompt;
+  std::unique_ptr<Answer> answer;  // has taken over the job's resume_tokens
+  std::optional<Ended> end;        // those were the whole answer: no slot is needed
+};
+
+// Errors: as prepare(), and Answer::resume().
+Result<std::unique_ptr<ReadyRun>> make_ready(const JobRequest& job, const PrepareContext& context);
+
 struct Run {
   Run(JobRequest asked, std::shared_ptr<Outbox> box)
       : request(std::move(asked)), outbox(std::move(box)) {}
@@ -21,8 +32,8 @@ struct Run {
   const JobRequest request;
   const std::shared_ptr<Outbox> outbox;
 
-  bool over = false;                   // its last event is pushed
-  std::unique_ptr<PreparedJob> ready;  // prepared, waits for a slot; null before and after
+  bool over = false;                // its last event is pushed
+  std::unique_ptr<ReadyRun> ready;  // waits for a slot; null before and after
 
   // Once it has a slot:
   std::int32_t slot = -1;

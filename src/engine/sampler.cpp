@@ -147,11 +147,12 @@ void Sampler::apply_penalties() {
 
 Token Sampler::choose(double u) {
   const auto& chain = sampling_.chain;
-  if (chain.temperature <= 0) return argmax(row_);
+  const auto temperature = static_cast<float>(chain.temperature);
+  if (temperature <= 0) return argmax(row_);  // also of one too small for a float
   keep_top_k(row_, chain.top_k);
   keep_top_p(row_, chain.top_p);
   keep_min_p(row_, chain.min_p);
-  softmax(row_, static_cast<float>(chain.temperature));
+  softmax(row_, temperature);
   // By id, so that the draw does not depend on how the row was partitioned above.
   std::sort(row_.begin(), row_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   double sum = 0;

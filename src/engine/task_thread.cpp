@@ -1,10 +1,11 @@
 #include "engine/task_thread.h"
 
-#include <cassert>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <pthread.h>
+#include <string>
+#include <system_error>
 #include <utility>
 
 namespace llorch {
@@ -40,9 +41,12 @@ TaskThread::TaskThread(const char* name, std::size_t stack_bytes) : state_(new S
     static_cast<State*>(state)->run();
     return nullptr;
   };
-  [[maybe_unused]] const int failed = pthread_create(&state_->thread, &attributes, body, state_);
-  assert(failed == 0);
+  const int failed = pthread_create(&state_->thread, &attributes, body, state_);
   pthread_attr_destroy(&attributes);
+  if (failed != 0) {  // a limit on address space or threads
+    delete state_;
+    throw std::system_error(failed, std::generic_category(), std::string("thread ") + name);
+  }
 #ifdef __linux__
   pthread_setname_np(state_->thread, name);
 #else

@@ -95,8 +95,8 @@ Result<void> require_fit(const MemoryEstimate& estimate, std::uint64_t free_byte
   const auto mib = [](std::uint64_t bytes) { return bytes / limits::mib; };
   return fail(
       Code::insufficient_memory,
-      fmt::format("the model needs about {} MiB (weights {}, KV cache {}, compute {}) and "
-                  "{} MiB are left to the machine; {} MiB are free",
+      fmt::format("too little memory: the model needs about {} MiB (weights {}, KV cache {}, "
+                  "compute {}) and {} MiB are left to the machine; {} MiB are free",
                   mib(estimate.total_bytes), mib(estimate.weights_bytes), mib(estimate.kv_bytes),
                   mib(estimate.compute_bytes), mib(limits::memory_reserve_bytes), mib(free_bytes)),
       "use fewer --slots, a smaller --ctx-tokens or a smaller model");

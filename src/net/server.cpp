@@ -53,7 +53,7 @@ Result<tcp::endpoint> endpoint_of(asio::any_io_executor executor, const ServerOp
 
 std::unexpected<Error> bind_failure(const ServerOptions& options, const error_code& error) {
   if (error == asio::error::address_in_use) {
-    return fail(Code::conflict, fmt::format("port {} is taken", options.port),
+    return fail(Code::conflict, fmt::format("port {}: taken by another program", options.port),
                 fmt::format("stop what uses it (ss -ltnp 'sport = :{}'), or take another --port",
                             options.port));
   }

@@ -398,7 +398,8 @@ TEST(Listen, SaysWhichPortIsTakenAndWhatToDo) {
   const auto bound = second.listen();
   ASSERT_FALSE(bound);
   EXPECT_EQ(bound.error().code, Code::conflict);
-  EXPECT_EQ(bound.error().message, "port " + std::to_string(first.port) + " is taken");
+  EXPECT_EQ(bound.error().message,
+            "port " + std::to_string(first.port) + ": taken by another program");
   EXPECT_NE(bound.error().next, "");
 }
 

@@ -54,6 +54,17 @@ std::optional<std::uint64_t> number_in(const std::string& path) {
   return std::nullopt;  // absent, or the word "max"
 }
 
+// Pages of files that the kernel gives back when asked: a model just downloaded is no hindrance.
+std::uint64_t reclaimable_bytes(const std::string& stat_path) {
+  std::ifstream file(stat_path);
+  std::string name;
+  std::uint64_t bytes = 0;
+  while (file >> name >> bytes) {
+    if (name == "inactive_file" || name == "total_inactive_file") return bytes;
+  }
+  return 0;
+}
+
 // A container sees the whole machine in /proc/meminfo but may not use it.
 void read_memory(HostFacts& facts) {
   facts.memory_total_bytes = meminfo_bytes("MemTotal:");
@@ -61,15 +72,18 @@ void read_memory(HostFacts& facts) {
   struct Files {
     const char* limit;
     const char* used;
+    const char* stat;
   };
   constexpr std::array versions = {
-      Files{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+      Files{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
+            "/sys/fs/cgroup/memory.stat"},
       Files{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
-  for (const auto& [limit_file, used_file] : versions) {
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat"}};
+  for (const auto& [limit_file, used_file, stat_file] : versions) {
     const auto limit = number_in(limit_file);
     if (!limit || *limit >= facts.memory_total_bytes) continue;
-    const std::uint64_t used = std::min(number_in(used_file).value_or(0), *limit);
+    const std::uint64_t all = std::min(number_in(used_file).value_or(0), *limit);
+    const std::uint64_t used = all - std::min(all, reclaimable_bytes(stat_file));
     facts.memory_total_bytes = *limit;
     facts.memory_available_bytes = std::min(facts.memory_available_bytes, *limit - used);
   }

@@ -26,7 +26,8 @@ Task<Result<T>> await_reply(asio::any_io_executor executor, std::function<void(R
       arrived->ring();
     });
   });
-  // The engine answers every request, at the latest when it is destroyed: no limit of our own.
+  // No limit of our own: the engine answers every request while it lives, and it outlives the loop
+  // that awaits it.
   while (!*answer) co_await arrived->wait();
   co_return std::move(**answer);
 }

@@ -123,6 +123,7 @@ void JobSession::take(const TokenOut& event) {
 
 void JobSession::take(const Ended& event) {
   over_ = true;
+  service_.jobs().finished(seat_run());
   tokens_out_ = event.tokens_out;
   service_.note_backend(false);
   if (event.reason != StopReason::CANCELLED) {
@@ -139,6 +140,7 @@ void JobSession::take(const Ended& event) {
 
 void JobSession::take(const Failed& event) {
   over_ = true;
+  service_.jobs().finished(seat_run());
   service_.note_backend(event.error.code == Code::backend_error);
   fail_with(event.error);
 }

@@ -43,7 +43,7 @@ Result<JobTable::Seat> JobTable::admit(JobId id, std::uint32_t attempt,
 
 Result<void> JobTable::cancel(const JobId& id) {
   forget_expired();
-  if (const auto found = current_.find(id); found != current_.end()) {
+  if (const auto found = current_.find(id); found != current_.end() && !found->second->finished) {
     cancel(*found->second, CancelReason::client);
     remember_cancelled(id);
     return {};

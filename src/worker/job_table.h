@@ -29,6 +29,7 @@ struct LiveRun {
   std::shared_ptr<Outbox> outbox;
   SteadyTime accepted_at;
   CancelReason cancelled = CancelReason::none;
+  bool finished = false;
 };
 
 class JobTable {
@@ -62,6 +63,9 @@ class JobTable {
   // A client's cancel, good for a live job and for one cancelled in the last five minutes.
   // Errors: job_not_found (unknown, or finished by itself).
   Result<void> cancel(const JobId& id);
+  // The engine has ended the run by itself: no cancel finds it any more, though its last bytes may
+  // still be on their way to a slow reader.
+  void finished(LiveRun& run) { run.finished = true; }
   // Idempotent; the first reason stays.
   void cancel(LiveRun& run, CancelReason reason);
   void cancel_all(CancelReason reason);

@@ -105,6 +105,16 @@ TEST(JobTable, KnowsNoJobThatNeverWasOrFinishedByItself) {
   }
 }
 
+// Symptom: a cancel that came while the last bytes were being written said "cancelled".
+TEST(JobTable, DoesNotFindAJobWhoseLastBytesAreBeingWritten) {
+  Table table(4);
+  auto seat = table.admit("a");
+  table.jobs.finished(seat->run());
+  const auto cancelled = table.jobs.cancel(JobId{"a"});
+  ASSERT_FALSE(cancelled);
+  EXPECT_EQ(cancelled.error().code, Code::job_not_found);
+}
+
 TEST(JobTable, ForgetsAnOldCancelWhenTheIdRunsAgain) {
   Table table(4);
   {

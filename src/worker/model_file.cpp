@@ -105,7 +105,7 @@ Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settin
   const auto own = settings.model(model->id.empty() ? options.model_id : model->id);
   auto& engine = options.engine;
   engine.model_path = model->path.string();
-  if (!engine.slots) engine.slots = own.slots;
+  if (!engine.slots && !options.slots_auto) engine.slots = own.slots;
   if (!engine.ctx_tokens) engine.ctx_tokens = own.ctx_tokens;
   if (!engine.gpu_layers) engine.gpu_layers = own.gpu_layers;
   if (engine.kv_type.empty()) engine.kv_type = own.kv_type;

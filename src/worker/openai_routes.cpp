@@ -1,5 +1,7 @@
 // The OpenAI routes of a worker, and tokenize and detokenize.
 #include <array>
+#include <functional>
+#include <stop_token>
 #include <utility>
 
 #include "base/random.h"
@@ -43,6 +45,16 @@ ModelEntry own_model(const Call& call) {
   return entry;
 }
 
+// A reply of megabytes is written as JSON off the io thread, which /health shares.
+Task<void> reply_encoded(Call& call, const std::function<std::string()>& encode) {
+  const std::function<Result<std::string>()> work = [&]() -> Result<std::string> {
+    return encode();
+  };
+  auto body = co_await run_on<std::string>(call.exchange.executor(), call.service.decoder(), work);
+  if (!body) co_return co_await reply_error(call, body.error());
+  co_await reply_json(call, 200, std::move(*body));
+}
+
 }  // namespace
 
 Task<void> generate_route(Call& call, OpenAiRoute route) {
@@ -70,14 +82,18 @@ Task<void> embeddings_route(Call& call) {
   auto request = co_await decode_body<EmbeddingRequest>(call, decode_embedding_request);
   if (!request) co_return co_await reply_error(call, request.error());
   const bool base64 = request->base64;
+  std::stop_source left;
+  call.exchange.on_disconnect([left]() mutable { left.request_stop(); });
   const std::function<void(Reply<Embeddings>)> ask = [&](Reply<Embeddings> reply) {
-    (*engine)->embed(std::move(*request), std::move(reply));
+    (*engine)->embed(std::move(*request), left.get_token(), std::move(reply));
   };
   const auto made = co_await await_reply<Embeddings>(call.exchange.executor(), ask);
   if (!made) co_return co_await reply_error(call, made.error());
-  auto body = encode_embeddings(made->vectors, base64, call.service.options().model_id,
-                                made->prompt_tokens);
-  co_await reply_json(call, 200, std::move(body));
+  const std::function<std::string()> encode = [&] {
+    return encode_embeddings(made->vectors, base64, call.service.options().model_id,
+                             made->prompt_tokens);
+  };
+  co_await reply_encoded(call, encode);
 }
 
 Task<void> models_route(Call& call) {
@@ -112,8 +128,11 @@ Task<void> tokenize_route(Call& call) {
   auto made = co_await await_reply<Tokenized>(call.exchange.executor(), ask);
   if (!made) co_return co_await reply_error(call, made.error());
   if (!request->with_pieces) made->pieces.clear();
-  auto body = encode_tokenized(made->tokens, made->pieces, (*engine)->card().context_tokens);
-  co_await reply_json(call, 200, std::move(body));
+  const auto context_tokens = (*engine)->card().context_tokens;
+  const std::function<std::string()> encode = [&] {
+    return encode_tokenized(made->tokens, made->pieces, context_tokens);
+  };
+  co_await reply_encoded(call, encode);
 }
 
 Task<void> detokenize_route(Call& call) {

@@ -68,16 +68,17 @@ class Layers {
     }
     into = static_cast<typename Bare<T>::type>(*found);
   }
-  void slots(EngineOptions& engine, const std::optional<std::string>& flag) {
+  void slots(WorkerOptions& options, const std::optional<std::string>& flag) {
     std::optional<std::int64_t> wanted;
-    if (flag && *flag == "auto") return;
+    options.slots_auto = flag == "auto";
+    if (options.slots_auto) return;
     if (flag) {
       const bool digits = !flag->empty() && flag->size() <= 3 &&
                           std::ranges::all_of(*flag, [](unsigned char c) { return isdigit(c); });
       if (!digits) return refuse("--slots", "range", "must be auto or 1..256", *flag);
       wanted = std::stoll(*flag);
     }
-    integer(engine.slots, wanted, "worker.slots", 1, limits::slots_max);
+    integer(options.engine.slots, wanted, "worker.slots", 1, limits::slots_max);
   }
   void refuse(std::string field, std::string constraint, std::string message, std::string value) {
     violations_.push_back({std::move(field), std::move(constraint), std::move(message), value});
@@ -137,7 +138,7 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
   layers.text(options.api_token, std::nullopt, "api_token");
   layers.text(options.log_level, std::nullopt, "worker.log_level");
   layers.text(options.engine.backend, flags.backend, "worker.backend");
-  layers.slots(options.engine, flags.slots);
+  layers.slots(options, flags.slots);
   layers.integer(options.port, flags.port, "worker.port", 0, 65'535);
   layers.integer(options.engine.gpu, flags.gpu, "worker.gpu", 0, 255);
   layers.integer(options.engine.ctx_tokens, flags.ctx_tokens, "worker.ctx_tokens", 16, 1 << 24);

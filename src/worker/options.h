@@ -27,6 +27,7 @@ struct WorkerOptions {
   std::string worker_token;  // LLORCH_WORKER_TOKEN: wanted from clients; empty: none
   std::string api_token;     // LLORCH_API_TOKEN: sent to the orchestrator; empty: none
   std::string log_level = "info";
+  bool slots_auto = false;    // asked for by name: [models.ID] does not overrule it
   EngineOptions engine;       // model_path is filled in by resolve_worker_model()
   SamplingSettings sampling;  // of [models.ID]: defaults of /v1
 };

@@ -17,6 +17,7 @@ Service::Service(const WorkerOptions& options, const Clock& clock)
     : options_(options),
       clock_(clock),
       started_(clock.now()),
+      started_wall_(clock.wall()),
       jobs_(clock, [this](const LiveRun& run) {
         if (engine_) engine_->cancel(run.outbox);
       }) {

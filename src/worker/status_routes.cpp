@@ -28,8 +28,8 @@ Task<void> cancel_route(Call& call) {
 }
 
 Task<void> shutdown_route(Call& call) {
-  call.service.request_shutdown();
   co_await reply_json(call, 202, R"({"status":"draining"})");
+  call.service.request_shutdown();  // after the reply: while loading it ends the process at once
 }
 
 }  // namespace llorch

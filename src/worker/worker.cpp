@@ -181,6 +181,11 @@ Task<void> Worker::Parts::drain() {
     co_await registrar_->deregister();
   }
   if (service_.busy()) {
+    // What is left waits for readers that take nothing, or the engine hangs: the first is no fault.
+    server_.terminate();
+    co_await wait_until_idle(milliseconds(limits::close_wait_ms));
+  }
+  if (service_.busy()) {
     log_event(LogLevel::error, "worker", "jobs_stuck", {{"worker_id", options_.worker_id}});
     exit_at_once(exit_failure);
   }

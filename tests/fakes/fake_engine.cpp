@@ -282,7 +282,8 @@ void FakeEngine::detokenize(std::vector<Token> tokens, Reply<std::string> reply)
   });
 }
 
-void FakeEngine::embed(EmbeddingRequest request, Reply<Embeddings> reply) {
+void FakeEngine::embed(EmbeddingRequest request, std::stop_token /*stop*/,
+                       Reply<Embeddings> reply) {
   state_->post([request = std::move(request), reply = std::move(reply), state = state_.get()] {
     reply(embeddings_of(request, state->options));
   });

@@ -36,7 +36,7 @@ class FakeEngine final : public Engine {
   void cancel(const std::shared_ptr<Outbox>& outbox) override;
   void tokenize(std::string text, bool special, bool add_bos, Reply<Tokenized> reply) override;
   void detokenize(std::vector<Token> tokens, Reply<std::string> reply) override;
-  void embed(EmbeddingRequest request, Reply<Embeddings> reply) override;
+  void embed(EmbeddingRequest request, std::stop_token stop, Reply<Embeddings> reply) override;
 
   // No further step until release() or allow(); cancels and refusals still happen.
   void hold();
