@@ -22,6 +22,7 @@ import time
 READY_LIMIT_S = 120
 STOP_LIMIT_S = 15
 CASE_LIMIT_S = 300
+GREEDY_TOKENS = 32
 SERVERS = ("llorch", "llama-server")
 
 
@@ -153,24 +154,24 @@ def answers(port, path):
         connection.close()
 
 
-def command_of(server, options, port):
+def command_of(server, options, port, slots):
     common = ["--host", "127.0.0.1", "--port", str(port)]
-    threads, slots = str(options.threads), str(options.slots)
+    threads = str(options.threads)
     if server == "llorch":
         return [str(options.work / "bin/llorch-candled"), "--model", str(options.model), *common,
-                "--threads", threads, "--slots", slots, "--ctx-tokens", str(options.ctx)]
+                "--threads", threads, "--slots", str(slots), "--ctx-tokens", str(options.ctx)]
     return [str(options.work / "server/bin/llama-server"), "-m", str(options.model), *common,
-            "-t", threads, "-np", slots, "-c", str(options.ctx * options.slots)]
+            "-t", threads, "-np", str(slots), "-c", str(options.ctx * slots)]
 
 
 @contextlib.contextmanager
-def running(server, options, log):
+def running(server, options, log, slots):
     """Starts a server, gives its port and seconds to ready, and stops it by its own process id."""
     port = free_port()
     path = "/ready" if server == "llorch" else "/health"
     begin = time.monotonic()
     with open(log, "wb") as output:
-        process = subprocess.Popen(command_of(server, options, port), stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command_of(server, options, port, slots), stdin=subprocess.DEVNULL,
                                    stdout=output, stderr=subprocess.STDOUT)
     try:
         while not answers(port, path):
@@ -203,11 +204,11 @@ def measure(options, cases):
     """rounds[i][server][case] = the load client's JSON."""
     rounds = []
     logs = options.work / "logs"
-    logs.mkdir(exist_ok=True)
     for number in range(options.rounds):
         one = {}
         for server in SERVERS if number % 2 == 0 else reversed(SERVERS):
-            with running(server, options, logs / f"{server}-{number}.log") as (port, ready_s):
+            log = logs / f"{server}-{number}.log"
+            with running(server, options, log, options.slots) as (port, ready_s):
                 results = {"start": {"ready_s": ready_s}}
                 load(options, port, 1, ("--max-tokens", "8"))  # first touch of the weights
                 for index, name in enumerate(cases):
@@ -218,6 +219,47 @@ def measure(options, cases):
             print(f"round {number + 1} of {options.rounds}: {server}", file=sys.stderr)
         rounds.append(one)
     return rounds
+
+
+def post(port, path, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_LIMIT_S)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        text = reply.read().decode()
+        if reply.status != 200:
+            sys.exit(f"error: {path}: answered {reply.status}: {text[:200]}")
+        return text
+    finally:
+        connection.close()
+
+
+def greedy_ids(server, port, prompt):
+    """The token ids of a greedy answer of at most GREEDY_TOKENS."""
+    if server == "llorch":
+        text = post(port, "/execute", {"job_id": f"greedy-{time.monotonic_ns()}", "prompt": prompt,
+                                       "max_tokens": GREEDY_TOKENS, "temperature": 0,
+                                       "cache_scope": str(time.monotonic_ns())})
+        events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+        return [event["id"] for event in events if event["type"] == "token"]
+    reply = json.loads(post(port, "/completion", {
+        "prompt": prompt, "n_predict": GREEDY_TOKENS, "temperature": 0, "cache_prompt": False,
+        "return_tokens": True}))
+    return reply["tokens"][:reply["tokens_predicted"]]
+
+
+def compare_answers(options):
+    """How many of the prompts both answer with the same ids at one slot, and which differ."""
+    prompts = json.loads((pathlib.Path(__file__).parent / "data/greedy_prompts.json").read_text())
+    answers = {}
+    for server in SERVERS:
+        with running(server, options, options.work / "logs" / f"{server}-greedy.log", 1) as (port, _):
+            answers[server] = [greedy_ids(server, port, prompt) for prompt in prompts]
+    ours, theirs = (answers[server] for server in SERVERS)
+    differing = [prompt for prompt, a, b in zip(prompts, ours, theirs) if a != b]
+    return (f"Greedy answers at one slot, {GREEDY_TOKENS} tokens: {len(prompts) - len(differing)} of "
+            f"{len(prompts)} equal token for token" +
+            "".join(f"; differs: {prompt[:40]!r}" for prompt in differing) + ".")
 
 
 def machine(options):
@@ -272,11 +314,13 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
     cases = options.cases.split(",")
     line = machine(options)
+    (options.work / "logs").mkdir(exist_ok=True)
+    equal = compare_answers(options)
     rounds = measure(options, cases)
     (options.work / "results.json").write_text(json.dumps({"machine": line, "rounds": rounds}))
     text = f"{line}.\n\n{table(rounds, cases)}\n"
     failed = failures(rounds)
-    text += "\nFailed requests: " + ("; ".join(failed) if failed else "none") + ".\n"
+    text += "\nFailed requests: " + ("; ".join(failed) if failed else "none") + f".\n\n{equal}\n"
     print(text)
     if options.out:
         options.out.write_text(text)

@@ -1,7 +1,9 @@
 """An orchestrator that only listens: records registrations and heartbeats, replies as told."""
 
+import contextlib
 import http.server
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -51,6 +53,12 @@ class FakeOrchestrator:
             def log_message(self, *_):
                 pass
 
+            def setup(self):
+                super().setup()
+                with outer._lock:
+                    outer._open.append(self.connection)
+
+        self._open = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -80,6 +88,11 @@ class FakeOrchestrator:
                           f"{count} x {method} …/{last_word}", seconds)
 
     def stop(self):
+        """As a process that ends: its kept-alive connections end with it."""
         self._server.shutdown()
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join(10)

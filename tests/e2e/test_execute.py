@@ -342,16 +342,15 @@ def test_metrics_come_each_second_in_a_long_prefill_and_at_most_four_a_second(na
 
 # clause: W-24
 def test_a_comment_goes_out_after_ten_seconds_of_silence(narrow):
-    with narrow.open(prompt="Hold", max_tokens=3500, ignore_eos=True) as holder:
-        holder.until("token")
-        with narrow.open(prompt="Wait", max_tokens=1) as waiting:
-            begin = time.monotonic()
-            narrow_lines = iter(waiting.response.iter_lines())
-            for line in narrow_lines:
-                if line.startswith(":"):
-                    break
-                assert not line.startswith("event: started"), "the holder must still hold the slot"
-            assert time.monotonic() - begin < 13
+    """A stream of /v1: one of /execute has its metrics each second and is never silent so long."""
+    with narrow.open(prompt=long_text(2500), max_tokens=1500, ignore_eos=True) as holder:
+        holder.until("started")
+        body = {"prompt": "Wait", "max_tokens": 1, "stream": True}
+        begin = time.monotonic()
+        with narrow.http.stream("POST", "/v1/completions", json=body) as waiting:
+            first = next(line for line in waiting.iter_lines() if line)
+            assert first.startswith(":"), "the holder must still hold the slot"
+            assert 14 < time.monotonic() - begin < 18, "5 s for the headers, 10 s of silence"
 
 
 # --- relay ---------------------------------------------------------------------------------------
@@ -404,8 +403,16 @@ def test_relay_resumes_without_role_frame_and_repeats_nothing(api):
     seen = tokens[:len(tokens) // 2]
     ids = [token for frame in seen for token in frame.token_ids]
     rest = relay_events(api, relay("/v1/chat/completions", CHAT, resume_tokens=ids, attempt=1))
-    assert [(frame.id, frame.data) for frame in rest] == [
-        (frame.id, frame.data) for frame in whole[1 + len(seen):]]
+    assert [told(frame) for frame in rest] == [told(frame) for frame in whole[1 + len(seen):]]
+
+
+def told(frame):
+    """What a frame says of the answer; how long it took and what was cached differ by run."""
+    data = frame.data
+    if data != "[DONE]" and data.get("usage"):
+        usage = {key: data["usage"][key] for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+        data = {**data, "usage": usage, "timings": None}
+    return frame.id, data
 
 
 # clause: W-28

@@ -200,13 +200,35 @@ def test_a_drain_refuses_new_jobs_finishes_running_ones_and_exits_0(fresh_worker
 
 
 # clause: W-42
-def test_the_drain_has_a_limit_after_which_jobs_are_cancelled(fresh_worker):
+def test_the_drain_has_a_limit_after_which_jobs_end_with_a_retriable_error(fresh_worker):
     worker = fresh_worker("--slots", 1, "--drain-ms", 300)
     with worker.api.open(prompt="Never ends", max_tokens=3000, ignore_eos=True) as job:
         job.until("token")
         worker.signal(signal.SIGTERM)
-        assert job.rest().end["stop_reason"] == "CANCELLED"
+        (error,) = job.rest().of("error")
+        assert error["code"] == "DRAINING" and error["retriable"]
     assert worker.wait_exit() == 0
+
+
+# clause: W-42
+def test_a_reader_that_takes_nothing_does_not_spoil_the_exit(fresh_worker):
+    """Symptom: such a reader kept its job alive past every limit, and the worker exited with 1."""
+    worker = fresh_worker("--slots", 1, "--drain-ms", 300)
+    body = json.dumps({"prompt": "Never ends", "max_tokens": 3000, "ignore_eos": True, "stream": True,
+                       "logprobs": 5})
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", worker.port))
+        stalled.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+                        f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+        def parked():
+            before = worker.api.metrics()["worker_tokens_generated_total"]
+            time.sleep(0.5)  # the silence is what is looked for
+            return 0 < before == worker.api.metrics()["worker_tokens_generated_total"]
+        wait_until(parked, "the slot is parked behind its reader", 60)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait_exit(30) == 0, worker.output[1][-2000:]
 
 
 # clause: W-42

@@ -8,14 +8,7 @@ import pytest
 
 from support import Worker, all_at_once, clean_environment, new_job_id, repository
 
-PROMPTS = [
-    "The capital of France is", "def fibonacci(n):\n", "Once upon a time", "1, 2, 3, 4,",
-    "Water boils at", "The quick brown fox", "SELECT name FROM users WHERE", "Dear Sir or Madam,",
-    "In the beginning", "# A recipe for bread\n\n", "Q: What is 2+2?\nA:", "Il était une fois",
-    "Der Himmel ist", "吾輩は猫である。", "The emoji 🔥 means", "{\"name\": \"Ada\", \"age\":",
-    "<html>\n<head>\n", "To be, or not to be,", "The three laws of robotics are",
-    "Photosynthesis is the process by which " + "plants and algae and some bacteria " * 12,
-]
+PROMPTS = json.loads((repository() / "bench/data/greedy_prompts.json").read_text(encoding="utf-8"))
 TOKENS = 32
 
 
