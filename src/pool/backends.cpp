@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "console/json_output.h"
+#include "pool/text.h"
 #include "protocol/json_parse.h"
 
 namespace llorch {
@@ -16,20 +17,10 @@ namespace {
 
 namespace json = boost::json;
 
-std::string trim(std::string_view text) {
-  const auto start = text.find_first_not_of(" \t\r\n");
-  if (start == text.npos) return {};
-  return std::string(text.substr(start, text.find_last_not_of(" \t\r\n") - start + 1));
-}
-
 std::uint64_t number_or_zero(std::string_view text) {
   std::uint64_t number = 0;
   std::from_chars(text.data(), text.data() + text.size(), number);
   return number;
-}
-
-std::string first_line(const std::string& text) {
-  return trim(text.substr(0, text.find('\n')));
 }
 
 const Backend* find_backend(const std::vector<Backend>& backends, std::string_view name) {
@@ -243,7 +234,7 @@ std::vector<Device> parse_nvidia_smi(std::string_view csv) {
   for (std::string line; std::getline(lines, line);) {
     std::vector<std::string> fields;
     std::istringstream parts(line);
-    for (std::string field; std::getline(parts, field, ',');) fields.push_back(trim(field));
+    for (std::string field; std::getline(parts, field, ',');) fields.emplace_back(trim(field));
     if (fields.size() < 4 || fields[0].empty()) continue;
     devices.push_back({.index = static_cast<int>(number_or_zero(fields[0])),
                        .name = fields[1],

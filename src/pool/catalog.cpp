@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "console/json_output.h"
 #include "console/spelling.h"
+#include "pool/text.h"
 #include "protocol/json_parse.h"
 #include "sys/host.h"
 
@@ -26,11 +27,6 @@ std::unexpected<Error> broken(const fs::path& path, const std::string& why) {
                   " finds its models again");
 }
 
-std::string text_of(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
 std::vector<std::string> texts_of(const json::object& object, std::string_view key) {
   std::vector<std::string> texts;
   const auto* value = object.if_contains(key);
@@ -45,16 +41,16 @@ Result<CatalogEntry> entry_from(const json::value& value, const fs::path& path) 
   const auto* object = value.if_object();
   if (object == nullptr) return broken(path, "a model is not an object");
   CatalogEntry entry;
-  entry.id = text_of(*object, "id");
+  entry.id = text_at(*object, "id");
   if (!is_model_id(entry.id)) return broken(path, "'" + entry.id + "' is no model id");
-  entry.name = text_of(*object, "name");
-  entry.repo = text_of(*object, "repo");
-  entry.file = text_of(*object, "file");
-  entry.architecture = text_of(*object, "architecture");
-  entry.quantization = text_of(*object, "quantization");
-  entry.sha256 = text_of(*object, "sha256");
-  entry.path = text_of(*object, "path");
-  entry.license = text_of(*object, "license");
+  entry.name = text_at(*object, "name");
+  entry.repo = text_at(*object, "repo");
+  entry.file = text_at(*object, "file");
+  entry.architecture = text_at(*object, "architecture");
+  entry.quantization = text_at(*object, "quantization");
+  entry.sha256 = text_at(*object, "sha256");
+  entry.path = text_at(*object, "path");
+  entry.license = text_at(*object, "license");
   entry.sources = texts_of(*object, "sources");
   entry.extra_files = texts_of(*object, "extra_files");
   if (const auto* downloaded = object->if_contains("downloaded")) {
@@ -122,12 +118,12 @@ Result<Catalog> read_catalog(FileSystem& files, const Root& root) {
   if (!document) return broken(root.catalog(), document.error().message);
   const auto* models = document->if_contains("models");
   if (models == nullptr || !models->is_array()) return broken(root.catalog(), "has no models");
-  if (text_of(*document, "version") != schema_version) {
-    return broken(root.catalog(), "version '" + text_of(*document, "version") +
+  if (text_at(*document, "version") != schema_version) {
+    return broken(root.catalog(), "version '" + text_at(*document, "version") +
                                       "' is not known to this llorch-pool (1.0)");
   }
-  if (const auto pool = text_of(*document, "pool_id"); !pool.empty()) catalog.pool_id = pool;
-  catalog.updated_at = text_of(*document, "updated_at");
+  if (const auto pool = text_at(*document, "pool_id"); !pool.empty()) catalog.pool_id = pool;
+  catalog.updated_at = text_at(*document, "updated_at");
   for (const auto& value : models->get_array()) {
     auto entry = entry_from(value, root.catalog());
     if (!entry) return fail(entry.error());

@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "pool/backends.h"
 #include "pool/catalog.h"
+#include "pool/text.h"
 
 namespace llorch {
 namespace {
@@ -15,10 +16,6 @@ using State = Finding::State;
 constexpr std::int64_t version_ms_max = 5'000;
 constexpr std::uint64_t files_wanted = 4'096;               // a few thousand streams
 constexpr std::uint64_t disk_wanted_bytes = 5'000'000'000;  // one 7B model in Q4
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
 
 Finding check_root(const PoolContext& context) {
   const std::string path = context.root.path.string();

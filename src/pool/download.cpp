@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "console/terminal.h"
 #include "pool/sha256.h"
+#include "pool/text.h"
 #include "protocol/json_parse.h"
 
 namespace llorch {
@@ -111,12 +112,9 @@ class PartialFile {
     const auto text = context_.files.read(state_path(), limits::worker_file_bytes_max);
     const auto state = text ? parse_json_object(*text) : fail(text.error());
     if (!state) return false;
-    const auto field = [&](const char* key) {
-      const auto* value = state->if_contains(key);
-      return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-    };
-    etag_ = field("etag");
-    return field("sha256") == request_.sha256 && (!request_.sha256.empty() || !etag_.empty());
+    etag_ = text_at(*state, "etag");
+    return text_at(*state, "sha256") == request_.sha256 &&
+           (!request_.sha256.empty() || !etag_.empty());
   }
 
   Result<void> hash_present() {

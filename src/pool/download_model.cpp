@@ -37,7 +37,7 @@ class ModelDownload {
       return fail(got.error());
     }
     if (const auto filled = fill_from_file(context_, entry_); !filled) return fail(filled.error());
-    if (const auto noted = put(); !noted) return fail(noted.error());
+    if (const auto noted = put_entry(context_, entry_); !noted) return fail(noted.error());
     return entry_;
   }
 
@@ -255,18 +255,6 @@ class ModelDownload {
     for (std::size_t i = 1; i < files.size(); ++i) {
       entry_.extra_files.push_back(fs::path(files[i].name).filename().string());
     }
-  }
-
-  Result<void> put() {
-    return update_catalog(context_.files, context_.root, [&](Catalog& catalog) -> Result<void> {
-      const auto known = std::ranges::find(catalog.models, entry_.id, &CatalogEntry::id);
-      if (known == catalog.models.end()) {
-        catalog.models.push_back(entry_);
-      } else {
-        *known = entry_;
-      }
-      return {};
-    });
   }
 
   const PoolContext& context_;

@@ -6,24 +6,12 @@
 #include <curl/curl.h>
 
 #include "base/version.h"
+#include "pool/text.h"
 
 namespace llorch {
 namespace {
 
 constexpr int redirects_max = 10;
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && std::string_view(" \t\r\n").contains(text.back())) text.remove_suffix(1);
-  return text;
-}
 
 bool is_redirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;

@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "pool/model_memory.h"
+#include "pool/text.h"
 #include "protocol/json_parse.h"
 
 namespace llorch {
@@ -15,11 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace json = boost::json;
-
-std::string text_at(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
 
 const json::object* object_at(const json::object& object, std::string_view key) {
   const auto* value = object.if_contains(key);

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "pool/catalog.h"
+#include "pool/text.h"
 
 namespace llorch {
 namespace {
@@ -45,13 +46,6 @@ bool is_repo_file(std::string_view text) {
   return plain && std::ranges::none_of(path, [](const fs::path& part) {
            return part == ".." || part == "." || part.empty();
          });
-}
-
-std::string upper(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return result;
 }
 
 std::unexpected<Error> refuse(std::string_view text, const std::string& why) {
@@ -140,9 +134,9 @@ std::string default_model_id(std::string_view file) {
     name.resize(name.size() - 5);
   }
   std::string id;
-  for (const char c : name) {
+  for (const char c : lower(name)) {
     const bool keeps = alnum(c) || c == '.' || c == '_' || c == '-';
-    id += keeps ? static_cast<char>(std::tolower(static_cast<unsigned char>(c))) : '-';
+    id += keeps ? c : '-';
   }
   id.erase(0, std::min(id.find_first_not_of("._-"), id.size()));
   return id.empty() ? "model" : id.substr(0, 128);

@@ -1,7 +1,6 @@
 #include "pool/model_store.h"
 
 #include <algorithm>
-#include <cctype>
 #include <fmt/format.h>
 
 #include "base/limits.h"
@@ -9,18 +8,13 @@
 #include "pool/download.h"
 #include "pool/hub.h"
 #include "pool/model_reference.h"
+#include "pool/text.h"
 #include "pool/worker_files.h"
 
 namespace llorch {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string upper(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return text;
-}
 
 std::vector<std::string> further_parts(const fs::path& first) {
   const auto split = parse_split_name(first.filename().string());
@@ -40,24 +34,6 @@ std::uint64_t bytes_of(const PoolContext& context, const CatalogEntry& entry) {
   std::uint64_t sum = size(first);
   for (const auto& name : entry.extra_files) sum += size(first.parent_path() / name);
   return sum;
-}
-
-// Puts `entry` into the catalog; an entry of the same id gives way when it is the same file or has
-// none.
-Result<void> put_entry(const PoolContext& context, const CatalogEntry& entry) {
-  return update_catalog(context.files, context.root, [&](Catalog& catalog) -> Result<void> {
-    const auto known = std::ranges::find(catalog.models, entry.id, &CatalogEntry::id);
-    if (known == catalog.models.end()) {
-      catalog.models.push_back(entry);
-      return {};
-    }
-    if (known->downloaded && known->path != entry.path) {
-      return fail(Code::conflict, "model '" + entry.id + "': the id is taken by " + known->path,
-                  "choose another id with --as");
-    }
-    *known = entry;
-    return {};
-  });
 }
 
 Result<CatalogEntry> known_entry(const PoolContext& context, const std::string& name) {
@@ -144,6 +120,23 @@ Result<void> fill_from_file(const PoolContext& context, CatalogEntry& entry) {
   entry.size_bytes = bytes_of(context, entry);
   entry.downloaded = true;
   return {};
+}
+
+Result<void> put_entry(const PoolContext& context, const CatalogEntry& entry) {
+  return update_catalog(context.files, context.root, [&](Catalog& catalog) -> Result<void> {
+    const auto known = std::ranges::find(catalog.models, entry.id, &CatalogEntry::id);
+    if (known == catalog.models.end()) {
+      catalog.models.push_back(entry);
+      return {};
+    }
+    const bool same = known->path == entry.path || known->sources == entry.sources;
+    if (known->downloaded && !same) {
+      return fail(Code::conflict, "model '" + entry.id + "': the id is taken by " + known->path,
+                  "choose another id with --as");
+    }
+    *known = entry;
+    return {};
+  });
 }
 
 Result<CatalogEntry> register_model(const PoolContext& context, const fs::path& path,

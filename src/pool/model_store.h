@@ -63,6 +63,9 @@ bool fits_here(const PoolContext& context, const CatalogEntry& entry);
 
 // Fills in the catalog's fields from the file itself. Errors: model_load_failed.
 Result<void> fill_from_file(const PoolContext& context, CatalogEntry& entry);
+// Puts the entry into the catalog, where one of its id gives way when it is the same file, comes
+// from the same sources or is not downloaded. Errors: conflict, those of update_catalog().
+Result<void> put_entry(const PoolContext& context, const CatalogEntry& entry);
 // `path` as the catalog stores it: relative where it lies below the root.
 std::string stored_path(const Root& root, const std::filesystem::path& path);
 

@@ -234,8 +234,7 @@ bool wait_until_gone(const PoolContext& context, const WorkerRecord& record, std
 
 std::string worker_url(const WorkerRecord& record) {
   std::string host = record.host;
-  if (host.empty() || host == "0.0.0.0") host = "127.0.0.1";
-  if (host == "::") host = "::1";
+  if (host.empty() || is_wildcard(host)) host = host == "::" ? "::1" : "127.0.0.1";
   if (host.contains(':')) host = "[" + host + "]";
   return fmt::format("http://{}:{}", host, record.port);
 }

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "console/json_output.h"
+#include "pool/text.h"
 #include "protocol/json_parse.h"
 
 namespace llorch {
@@ -19,11 +20,6 @@ bool is_worker_name(std::string_view id) {
   constexpr std::string_view known =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
   return !id.empty() && id.size() <= 256 && id.find_first_not_of(known) == id.npos;
-}
-
-std::string text_at(const json::object& object, std::string_view key) {
-  const auto* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 std::optional<std::int64_t> integer_at(const json::object& object, std::string_view key) {
