@@ -273,7 +273,7 @@ Result<std::vector<HubFile>> choose_files(const HubRepository& repository,
   }
   if (!reference.quantization.empty()) {
     for (const auto& model : models) {
-      if (quantization_of(model.front().name) == reference.quantization) return model;
+      if (names_quantization(model.front().name, reference.quantization)) return model;
     }
     return fail(Code::model_not_found,
                 fmt::format("{}: no {} in it; it has {}", repository.repo, reference.quantization,

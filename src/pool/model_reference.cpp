@@ -14,13 +14,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Longest first, so that Q4_K_M is not read as Q4_K.
+// What publishers use today: labels only, a download may name any other.
 constexpr std::array quantizations = {
-    "IQ2_XXS", "IQ3_XXS", "UD-Q4_K_XL", "Q2_K_L", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S",
-    "Q4_K_M",  "Q5_K_S",  "Q5_K_M",     "Q6_K_L", "IQ4_NL", "IQ4_XS", "IQ2_XS", "IQ3_XS",
-    "IQ1_S",   "IQ1_M",   "IQ2_S",      "IQ2_M",  "IQ3_S",  "IQ3_M",  "MXFP4",  "TQ1_0",
-    "TQ2_0",   "Q2_K",    "Q3_K",       "Q4_K",   "Q5_K",   "Q6_K",   "Q4_0",   "Q4_1",
-    "Q5_0",    "Q5_1",    "Q8_0",       "BF16",   "F16",    "F32"};
+    "UD-Q4_K_XL", "IQ1_S",  "IQ1_M",  "IQ2_XXS", "IQ2_XS", "IQ2_S",   "IQ2_M",
+    "IQ3_XXS",    "IQ3_XS", "IQ3_S",  "IQ3_M",   "IQ4_NL", "IQ4_XS",  "Q2_K",
+    "Q2_K_L",     "Q3_K",   "Q3_K_S", "Q3_K_M",  "Q3_K_L", "Q3_K_XL", "Q4_K",
+    "Q4_K_S",     "Q4_K_M", "Q4_K_L", "Q4_K_XL", "Q5_K",   "Q5_K_S",  "Q5_K_M",
+    "Q5_K_L",     "Q6_K",   "Q6_K_L", "Q4_0",    "Q4_1",   "Q5_0",    "Q5_1",
+    "Q8_0",       "MXFP4",  "TQ1_0",  "TQ2_0",   "BF16",   "F16",     "F32"};
 
 bool alnum(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -93,15 +94,22 @@ Result<ModelReference> parse_model_reference(std::string_view text) {
   return IdReference{std::string(text)};
 }
 
-std::string quantization_of(std::string_view file) {
-  const std::string name = upper(file);
-  const auto is_border = [&](std::size_t at) { return at >= name.size() || !alnum(name[at]); };
-  for (const std::string_view each : quantizations) {
-    for (auto at = name.rfind(each); at != name.npos && at > 0; at = name.rfind(each, at - 1)) {
-      if (is_border(at - 1) && is_border(at + each.size())) return std::string(each);
-    }
+bool names_quantization(std::string_view file, std::string_view quantization) {
+  const std::string name = upper(file.substr(file.rfind('/') + 1));
+  const std::string word = upper(quantization);
+  for (auto at = name.find(word); at != name.npos; at = name.find(word, at + 1)) {
+    const char before = at == 0 ? '.' : name[at - 1];
+    const char after = at + word.size() < name.size() ? name[at + word.size()] : '.';
+    // "model_Q4_K.gguf" holds Q4_K, "model-Q4_K_M.gguf" does not.
+    if (!alnum(before) && !alnum(after) && after != '_') return true;
   }
-  return {};
+  return false;
+}
+
+std::string quantization_of(std::string_view file) {
+  const auto found = std::ranges::find_if(
+      quantizations, [&](const char* each) { return names_quantization(file, each); });
+  return found == quantizations.end() ? std::string() : *found;
 }
 
 // "NAME-00001-of-00003.gguf". Source: llama.h llama_split_path.

@@ -16,7 +16,7 @@ struct IdReference {
 };
 struct HubReference {
   std::string repo;               // ORG/REPO
-  std::string quantization;       // "Q4_K_M"; empty = what fits
+  std::string quantization;       // "Q4_K_M", in upper case; empty = what fits
   std::string revision = "main";  // a branch, tag or commit
   std::string file;               // empty = chosen by quantization
 };
@@ -32,7 +32,12 @@ Result<ModelReference> parse_model_reference(std::string_view text);
 // case, other characters as "-".
 std::string default_model_id(std::string_view file);
 
-// "Q4_K_M" of "tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf"; empty when the name tells none.
+// Whether a file is named with this quantisation: "q4_k_l" is a word of "X-Q4_K_L.gguf", "Q4_K" is
+// not. Case does not count.
+bool names_quantization(std::string_view file, std::string_view quantization);
+
+// The known quantisation that a file's name holds, for labels and ranking: "Q4_K_M" of
+// "tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf"; empty when the name tells none.
 std::string quantization_of(std::string_view file);
 
 // The parts of a split model by the name of any part: "m-00001-of-00003.gguf". `count` 0: not one.

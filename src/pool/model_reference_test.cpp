@@ -58,6 +58,9 @@ TEST(ModelReference, ReadsQuantisationAndPartsFromFileNames) {
   EXPECT_EQ(quantization_of("SmolLM2-135M-Instruct.Q4_1.gguf"), "Q4_1");
   EXPECT_EQ(quantization_of("model-bf16-00001-of-00002.gguf"), "BF16");
   EXPECT_EQ(quantization_of("model.gguf"), "");
+  EXPECT_EQ(quantization_of("m-Q4_K_L.gguf"), "Q4_K_L");
+  EXPECT_EQ(quantization_of("Q4_K_M.gguf"), "Q4_K_M");
+  EXPECT_EQ(quantization_of("my_model_q8_0.gguf"), "Q8_0");
   const auto split = parse_split_name("m-Q4_0-00002-of-00003.gguf");
   EXPECT_EQ(split.number, 2);
   EXPECT_EQ(split.count, 3);
@@ -67,6 +70,30 @@ TEST(ModelReference, ReadsQuantisationAndPartsFromFileNames) {
     EXPECT_EQ(parse_split_name(text).count, 0) << text;
   }
   EXPECT_EQ(default_model_id("d/My Model-Q4_0-00001-of-00003.gguf"), "my-model-q4_0");
+}
+
+// clause: P-10
+TEST(ModelReference, AQuantisationIsAWholeWordOfTheFileName) {
+  // :Q4_K once gave a Q4_K_L file, and :Q4_K_L found none.
+  struct Case {
+    const char* name;
+    std::string_view file;
+    std::string_view word;
+    bool want;
+  };
+  const Case cases[] = {{"the same", "X-Q4_K_L.gguf", "Q4_K_L", true},
+                        {"another case", "X-Q4_K_L.gguf", "q4_k_l", true},
+                        {"the start of one", "X-Q4_K_L.gguf", "Q4_K", false},
+                        {"the end of one", "X-IQ4_XS.gguf", "Q4_XS", false},
+                        {"one that no table knows", "X.Q9_ULTRA.gguf", "Q9_ULTRA", true},
+                        {"with its prefix", "X-UD-Q4_K_XL.gguf", "UD-Q4_K_XL", true},
+                        {"after an underscore", "x_q8_0.gguf", "Q8_0", true},
+                        {"of a split model", "x-Q8_0-00001-of-00002.gguf", "Q8_0", true},
+                        {"of the folder only", "Q8_0/x.gguf", "Q8_0", false}};
+  for (const auto& [name, file, word, want] : cases) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(names_quantization(file, word), want);
+  }
 }
 
 HubRepository repository(const std::vector<HubFile>& files) {
@@ -82,7 +109,8 @@ TEST(ChooseFiles, TakesTheBestThatFitsAndAllPartsOfASplitModel) {
                                {"README.md", 1},
                                {"s-F16-00001-of-00002.gguf", 8'000'000'000},
                                {"s-F16-00002-of-00002.gguf", 8'000'000'000},
-                               {"t-Q6_K-00001-of-00002.gguf", 1}});
+                               {"t-Q6_K-00001-of-00002.gguf", 1},
+                               {"m.Q4_K_L.gguf", 5'100'000'000}});
   struct Case {
     const char* name;
     HubReference reference;
@@ -95,6 +123,8 @@ TEST(ChooseFiles, TakesTheBestThatFitsAndAllPartsOfASplitModel) {
       {"room for nothing", {}, 1'000'000'000, {}},
       {"a quantisation", {.quantization = "Q8_0"}, 0, {"m.Q8_0.gguf"}},
       {"a quantisation that is not there", {.quantization = "Q5_0"}, 0, {}},
+      {"one that longer names begin with", {.quantization = "Q4_K"}, 0, {}},
+      {"one of those longer names", {.quantization = "Q4_K_L"}, 0, {"m.Q4_K_L.gguf"}},
       {"a file", {.file = "m.Q2_K.gguf"}, 0, {"m.Q2_K.gguf"}},
       {"a file that is not there", {.file = "x.gguf"}, 0, {}},
       {"any part of a split one",
