@@ -53,6 +53,8 @@ Result<CatalogEntry> entry_from(const json::value& value, const fs::path& path) 
   entry.license = text_at(*object, "license");
   entry.sources = texts_of(*object, "sources");
   entry.extra_files = texts_of(*object, "extra_files");
+  entry.extra_sha256 = texts_of(*object, "extra_sha256");
+  entry.extra_sha256.resize(entry.extra_files.size());  // older catalogs have none
   if (const auto* downloaded = object->if_contains("downloaded")) {
     entry.downloaded = downloaded->is_bool() && downloaded->get_bool();
   }
@@ -88,7 +90,10 @@ json::object to_json(const CatalogEntry& entry) {
       {"license", entry.license},
       {"sources", array_of(entry.sources)},
   };
-  if (!entry.extra_files.empty()) object["extra_files"] = array_of(entry.extra_files);
+  if (!entry.extra_files.empty()) {
+    object["extra_files"] = array_of(entry.extra_files);
+    object["extra_sha256"] = array_of(entry.extra_sha256);
+  }
   return object;
 }
 

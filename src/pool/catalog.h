@@ -34,6 +34,8 @@ struct CatalogEntry {
   std::string license;
   std::vector<std::string> sources;      // tried in this order
   std::vector<std::string> extra_files;  // further parts of a split model, beside `path`
+  // One of each of extra_files in their order; empty text = not known. Shape: at most as many.
+  std::vector<std::string> extra_sha256;
 };
 
 struct Catalog {

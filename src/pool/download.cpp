@@ -279,6 +279,35 @@ Result<std::string> hash_file(FileSystem& files, const fs::path& path,
   }
 }
 
+Result<std::string> copy_file(FileSystem& files, const fs::path& from, const fs::path& to,
+                              const std::function<void(std::uint64_t)>& progress) {
+  const auto source = files.open(from);
+  if (!source) return fail(source.error());
+  const std::uint64_t size = (*source)->size_bytes();
+  const fs::path part = to.string() + ".part";
+  const auto target = files.open_append(part);
+  if (!target) return fail(target.error());
+  if (const auto cut = (*target)->truncate(0); !cut) return fail(cut.error());
+  Sha256 hash;
+  std::vector<std::byte> piece(piece_bytes);
+  for (std::uint64_t at = 0; at < size;) {
+    const auto got = (*source)->read_at(at, piece);
+    if (!got) return fail(got.error());
+    if (*got == 0) return fail(Code::conflict, from.string() + ": shrank while it was copied");
+    const auto bytes = std::span(piece).first(*got);
+    hash.add(bytes);
+    if (const auto kept = (*target)->append(bytes); !kept) {
+      (void)files.remove(part);
+      return fail(kept.error());
+    }
+    at += *got;
+    progress(at);
+  }
+  if (const auto synced = (*target)->sync(); !synced) return fail(synced.error());
+  if (const auto named = files.rename(part, to); !named) return fail(named.error());
+  return hash.finish();
+}
+
 Result<void> require_disk(const PoolContext& context, const fs::path& folder, std::uint64_t bytes) {
   const auto free = context.files.free_bytes(folder);
   if (!free) return fail(free.error());

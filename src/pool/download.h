@@ -31,6 +31,12 @@ Result<std::string> download_file(const PoolContext& context, const DownloadRequ
 Result<std::string> hash_file(FileSystem& files, const std::filesystem::path& path,
                               const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
+// Copies a file to one that gets its name when it is whole. Gives the sha256 of what was read.
+// `progress` sees the bytes copied. Errors: conflict (it shrank meanwhile), insufficient_storage.
+Result<std::string> copy_file(FileSystem& files, const std::filesystem::path& from,
+                              const std::filesystem::path& to,
+                              const std::function<void(std::uint64_t done)>& progress);
+
 // Errors: insufficient_storage, with what is missing and where.
 Result<void> require_disk(const PoolContext& context, const std::filesystem::path& folder,
                           std::uint64_t bytes);

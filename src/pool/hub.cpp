@@ -62,6 +62,8 @@ HubRepository repository_from(const json::object& reply, const std::string& repo
   return repository;
 }
 
+constexpr std::size_t ref_bytes_max = 256;  // a commit and a line end
+
 bool is_model_file(const std::string& name) {
   const std::string base = fs::path(name).filename().string();
   return name.ends_with(".gguf") && !base.starts_with("mmproj") && !base.contains("imatrix");
@@ -212,25 +214,52 @@ fs::path cached_repository(const PoolContext& context, std::string repo) {
 
 }  // namespace
 
-std::optional<fs::path> find_in_hub_cache(const PoolContext& context,
-                                          const HubRepository& repository, const HubFile& file) {
+std::optional<std::vector<fs::path>> find_in_hub_cache(const PoolContext& context,
+                                                       const HubRepository& repository,
+                                                       const std::vector<HubFile>& files) {
   const fs::path folder = cached_repository(context, repository.repo);
-  // By name first: llama.cpp finds the other parts of a split model by name.
-  for (const fs::path& path : {folder / "snapshots" / repository.commit / file.name,
-                               folder / "blobs" / (file.sha256.empty() ? "-" : file.sha256)}) {
+  const auto is_there = [&](const fs::path& path, const HubFile& file) {
     const auto found = context.files.stat(path);
-    if (!found || found->kind != FileStat::Kind::file) continue;
-    if (file.size_bytes == 0 || found->size_bytes == file.size_bytes) return path;
+    return found && found->kind == FileStat::Kind::file &&
+           (file.size_bytes == 0 || found->size_bytes == file.size_bytes);
+  };
+  std::vector<fs::path> paths;
+  for (const auto& file : files) {
+    fs::path path = folder / "snapshots" / repository.commit / file.name;
+    // A blob has no name by which the other parts could be found.
+    const bool single = files.size() == 1 && !file.sha256.empty();
+    if (single && !is_there(path, file)) path = folder / "blobs" / file.sha256;
+    const bool together = paths.empty() || paths.front().parent_path() == path.parent_path();
+    if (!together || !is_there(path, file)) return std::nullopt;
+    paths.push_back(std::move(path));
   }
-  return std::nullopt;
+  return paths;
+}
+
+std::optional<fs::path> current_snapshot(const PoolContext& context, const fs::path& repository) {
+  const fs::path snapshots = repository / "snapshots";
+  if (const auto commit = context.files.read(repository / "refs/main", ref_bytes_max)) {
+    const fs::path named = snapshots / trim(*commit);
+    if (!trim(*commit).empty() && context.files.exists(named)) return named;
+  }
+  std::optional<fs::path> newest;
+  std::int64_t newest_ns = 0;
+  for (const auto& name : context.files.list(snapshots).value_or(std::vector<std::string>{})) {
+    const auto found = context.files.stat(snapshots / name);
+    if (!found || found->kind != FileStat::Kind::directory) continue;
+    if (newest && found->modified_ns <= newest_ns) continue;
+    newest = snapshots / name;
+    newest_ns = found->modified_ns;
+  }
+  return newest;
 }
 
 Result<HubRepository> read_hub_cache(const PoolContext& context, const std::string& repo,
                                      const std::string& revision) {
   const fs::path folder = cached_repository(context, repo);
   HubRepository repository{.repo = repo, .commit = revision};
-  if (const auto commit = context.files.read(folder / "refs" / revision, 256)) {
-    repository.commit = commit->substr(0, commit->find_first_of(" \r\n"));
+  if (const auto commit = context.files.read(folder / "refs" / revision, ref_bytes_max)) {
+    repository.commit = trim(*commit);
   }
   const fs::path snapshot = folder / "snapshots" / repository.commit;
   const auto names = context.files.list(snapshot);

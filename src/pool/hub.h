@@ -40,11 +40,13 @@ Result<HubRepository> ask_hub(const PoolContext& context, const std::string& rep
 Error explain_hub_status(const PoolContext& context, const std::string& repo,
                          const std::string& what, const WebReply& reply);
 
-// The file in the hub's own cache, by its sha256 where known, else by name; nullopt when it is not
-// there in full.
-std::optional<std::filesystem::path> find_in_hub_cache(const PoolContext& context,
-                                                       const HubRepository& repository,
-                                                       const HubFile& file);
+// The parts of one model in the hub's own cache, in one folder and by name, as llama.cpp looks for
+// them; a model of one file also by its sha256. nullopt when they are not there in full.
+std::optional<std::vector<std::filesystem::path>> find_in_hub_cache(
+    const PoolContext& context, const HubRepository& repository, const std::vector<HubFile>& files);
+// The snapshot of a cached repository that refs/main names, else the newest; nullopt: none.
+std::optional<std::filesystem::path> current_snapshot(const PoolContext& context,
+                                                      const std::filesystem::path& repository);
 // What the cache knows of a repository without asking the hub. Errors: not_found.
 Result<HubRepository> read_hub_cache(const PoolContext& context, const std::string& repo,
                                      const std::string& revision);

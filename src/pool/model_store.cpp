@@ -178,9 +178,9 @@ Result<Imported> import_hub_cache(const PoolContext& context) {
   }
   std::vector<fs::path> paths;
   for (const auto& repository : *repositories) {
-    // Only snapshots: blobs have no names.
     if (!repository.starts_with("models--")) continue;
-    collect_models(context, cache / repository / "snapshots", 0, paths);
+    const auto snapshot = current_snapshot(context, cache / repository);
+    if (snapshot) collect_models(context, *snapshot, 0, paths);
   }
   return import_files(context, paths);
 }
@@ -237,24 +237,34 @@ Result<std::string> verify_model(const PoolContext& context, const std::string& 
   const fs::path path = model_path(context.root, *entry);
   const auto shape = read_model_shape(context.files, path, entry->extra_files);
   if (!shape) return fail(shape.error());
+  auto known = *entry;
+  known.extra_sha256.resize(known.extra_files.size());
   Progress progress("checking " + entry->id, context.messages, context.clock, context.draw);
-  const auto found =
-      hash_file(context.files, path, [&](auto done, auto total) { progress.update(done, total); });
-  if (!found) return fail(found.error());
-  progress.finish();
-  if (entry->sha256.empty()) {
+  std::uint64_t before = 0;
+  for (std::size_t part = 0; part <= known.extra_files.size(); ++part) {
+    const fs::path file = part == 0 ? path : path.parent_path() / known.extra_files[part - 1];
+    std::uint64_t bytes = 0;
+    const auto found = hash_file(context.files, file, [&](auto done, auto) {
+      bytes = done;
+      progress.update(before + done, known.size_bytes);
+    });
+    if (!found) return fail(found.error());
+    before += bytes;
+    std::string& promised = part == 0 ? known.sha256 : known.extra_sha256[part - 1];
     // Added without one: from now on this is what it must be.
-    auto known = *entry;
-    known.sha256 = *found;
-    if (const auto put = put_entry(context, known); !put) return fail(put.error());
-    return *found;
+    if (promised.empty()) promised = *found;
+    if (*found == promised) continue;
+    return fail(
+        Code::conflict,
+        fmt::format("model '{}': {} has sha256 {}, the catalog says {}", entry->id, file.string(),
+                    *found, promised),
+        "llorch-pool models delete " + entry->id + " && llorch-pool models download " + entry->id);
   }
-  if (*found == entry->sha256) return *found;
-  return fail(
-      Code::conflict,
-      fmt::format("model '{}': {} has sha256 {}, the catalog says {}", entry->id, path.string(),
-                  *found, entry->sha256),
-      "llorch-pool models delete " + entry->id + " && llorch-pool models download " + entry->id);
+  progress.finish();
+  const bool learnt = known.sha256 != entry->sha256 || known.extra_sha256 != entry->extra_sha256;
+  if (!learnt) return known.sha256;
+  if (const auto put = put_entry(context, known); !put) return fail(put.error());
+  return known.sha256;
 }
 
 Result<ModelDetails> describe_model(const PoolContext& context, const std::string& name) {

@@ -43,7 +43,7 @@ struct Deleted {
 };
 Result<Deleted> delete_model(const PoolContext& context, const std::string& name);
 
-// Hashes the file again and checks its header. Gives the sha256 found.
+// Hashes every part again and checks the header. Gives the sha256 of the first part.
 // Errors: conflict (it differs from the catalog), model_load_failed, model_not_found.
 Result<std::string> verify_model(const PoolContext& context, const std::string& name);
 
