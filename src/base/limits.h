@@ -83,15 +83,17 @@ inline constexpr std::int64_t lock_wait_ms = 10'000;            // holders write
 inline constexpr std::int64_t connect_ms_max = 3'000;           // then the next source is tried
 inline constexpr std::int64_t download_stall_ms = 30'000;       // no byte at all: try again
 inline constexpr int download_attempts_max = 6;                 // without progress, per source
+inline constexpr int early_attempts_max = 3;                    // of one that gave no byte yet
 inline constexpr std::int64_t retry_after_ms_max = 120'000;     // a hub that says longer is off
 inline constexpr std::size_t hub_reply_bytes_max = 16 * mib;    // file lists of large repositories
 inline constexpr int split_parts_max = 128;                     // 128 parts of 50 GB
 inline constexpr std::int64_t wheel_ms_max = 1'800'000;         // 93 MB at 52 KB/s
-inline constexpr std::int64_t gpu_query_ms_max = 5'000;         // nvidia-smi hangs on a sick driver
-inline constexpr std::int64_t worker_ready_ms_max = 600'000;    // 40 GB from a slow disk
-inline constexpr std::int64_t worker_answer_ms_max = 2'000;     // /health answers in 5 ms
-inline constexpr std::int64_t worker_kill_wait_ms = 5'000;      // SIGKILL to gone
-inline constexpr std::size_t log_tail_lines = 20;               // of a worker that failed
+inline constexpr std::int64_t child_stop_ms = 2'000;     // SIGTERM to SIGKILL of a child we run
+inline constexpr std::int64_t gpu_query_ms_max = 5'000;  // nvidia-smi hangs on a sick driver
+inline constexpr std::int64_t worker_ready_ms_max = 600'000;  // 40 GB from a slow disk
+inline constexpr std::int64_t worker_answer_ms_max = 2'000;   // /health answers in 5 ms
+inline constexpr std::int64_t worker_kill_wait_ms = 5'000;    // SIGKILL to gone
+inline constexpr std::size_t log_tail_lines = 20;             // of a worker that failed
 
 // llorch infer
 inline constexpr std::int64_t stream_head_ms = 30'000;     // six times first_event_wait_ms

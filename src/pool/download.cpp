@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "console/terminal.h"
+#include "pool/retries.h"
 #include "pool/sha256.h"
 #include "pool/text.h"
 #include "protocol/json_parse.h"
@@ -158,11 +159,9 @@ class Attempt {
   }
 
   std::uint64_t total() const { return total_; }
-  bool answered() const { return answered_; }
 
  private:
   Result<void> take_head(const WebReply& reply) {
-    answered_ = true;
     taking_ = reply.status == 200 || reply.status == 206;
     if (reply.status == 416) return part_.restart();
     if (!taking_) return {};
@@ -209,11 +208,12 @@ class Attempt {
   std::uint64_t asked_from_ = 0;
   std::uint64_t total_ = 0;
   bool taking_ = false;
-  bool answered_ = false;
 };
 
-bool passes_by_itself(Code code) {
-  return code == Code::unreachable || code == Code::timeout;
+// The same error, with what is on disk already, for the line that tells of the next try.
+Error at_bytes(Error error, const PartialFile& part) {
+  if (part.size_bytes() > 0) error.message += ", " + human_bytes(part.size_bytes()) + " are here";
+  return error;
 }
 
 }  // namespace
@@ -228,38 +228,32 @@ Result<std::string> download_file(const PoolContext& context, const DownloadRequ
     if (!room) return fail(room.error());
   }
 
-  bool moved_ever = false;
-  for (int attempt = 1;; ++attempt) {
+  Retries retries(context, {limits::download_attempts_max, request.other_source});
+  for (;;) {
     const std::uint64_t before = part.size_bytes();
     Attempt one(context, request, part);
     const auto reply = one.run();
-    const bool moved = part.size_bytes() > before;
-    moved_ever = moved_ever || moved;
-    if (moved) attempt = 1;
-    Error why;
-    std::optional<std::int64_t> delay_ms = retry_delay_ms(attempt, reply ? *reply : WebReply{});
+    if (part.size_bytes() > before) retries.moved();
     if (!reply) {
-      why = reply.error();
-      // Never connected: whoever called has another source, or says so at once.
-      const bool never_there =
-          why.code == Code::unreachable && !moved_ever && attempt == 1 && !one.answered();
-      if (!passes_by_itself(why.code) || never_there) return fail(why);
-    } else if (reply->status == 200 || reply->status == 206) {
+      if (retries.after_failure(at_bytes(reply.error(), part))) continue;
+      return fail(reply.error());
+    }
+    Error why;
+    bool passes = true;
+    if (reply->status == 200 || reply->status == 206) {
       const bool whole = one.total() == 0 || part.size_bytes() == one.total();
       if (whole) return part.complete();
-      why = {.code = Code::unreachable, .message = origin_of(request.url) + ": cut off"};
+      why = {.code = Code::unreachable,
+             .message = origin_of(request.url) + ": cut off",
+             .next = "run the same command again: it goes on where it was"};
     } else {
       why = request.explain
                 ? request.explain(*reply)
                 : Error{.code = Code::unreachable,
                         .message = fmt::format("{}: answered {}", request.url, reply->status)};
-      const bool passes = reply->status == 429 || reply->status >= 500 || reply->status == 416;
-      if (!passes) return fail(why);
+      passes = reply->status == 429 || reply->status >= 500 || reply->status == 416;
     }
-    if (attempt >= limits::download_attempts_max || !delay_ms) return fail(why);
-    context.say(fmt::format("{}; going on at {} in {:.1f} s", why.message,
-                            human_bytes(part.size_bytes()), static_cast<double>(*delay_ms) / 1000));
-    context.wait(*delay_ms);
+    if (!passes || !retries.after_reply(*reply, at_bytes(why, part).message)) return fail(why);
   }
 }
 

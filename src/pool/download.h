@@ -20,6 +20,7 @@ struct DownloadRequest {
   std::string sha256;            // empty = not known before
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
   std::function<Error(const WebReply&)> explain;  // of 4xx
+  bool other_source = false;                      // waits: nobody there is said at once
 };
 
 // Gives the file's sha256. Errors: unreachable, timeout (after attempts without progress),

@@ -47,25 +47,21 @@ class ModelDownload {
   Result<void> try_sources() {
     std::optional<Error> first;
     for (const auto& source : entry_.sources) {
+      more_sources_ = &source != &entry_.sources.back();
       const auto got = try_source(source);
       if (got) return {};
       if (!first) first = got.error();
       // A full disk or a wrong name is the same at every source.
       const Code code = got.error().code;
       if (code == Code::insufficient_storage || code == Code::invalid_request) break;
-      if (source != entry_.sources.back()) {
-        context_.say(got.error().message + "; trying " + source_after(source));
+      if (more_sources_) {
+        context_.say(got.error().message + "; trying " + *std::next(&source));
       } else if (entry_.sources.size() > 1) {
         first->message += "; " + got.error().message;
       }
     }
     return fail(first.value_or(Error{.code = Code::model_not_found,
                                      .message = "model '" + entry_.id + "': has no source"}));
-  }
-
-  std::string source_after(const std::string& source) const {
-    const auto at = std::ranges::find(entry_.sources, source);
-    return *std::next(at);
   }
 
   Result<void> try_source(const std::string& source) {
@@ -78,15 +74,14 @@ class ModelDownload {
   }
 
   Result<void> from_hub(const HubReference& reference) {
-    auto repository = ask_hub(context_, reference.repo, reference.revision);
+    // What the cache holds needs no hub.
+    const auto cached = read_hub_cache(context_, reference.repo, reference.revision);
+    auto repository =
+        ask_hub(context_, reference.repo, reference.revision, more_sources_ || cached.has_value());
     const bool away = !repository && (repository.error().code == Code::unreachable ||
                                       repository.error().code == Code::timeout);
-    if (away) {
-      // What the cache holds needs no hub.
-      const auto cached = read_hub_cache(context_, reference.repo, reference.revision);
-      if (!cached) return fail(repository.error());
-      repository = *cached;
-    }
+    const auto unreached = away ? repository.error() : Error{};
+    if (away && cached) repository = *cached;
     if (!repository) return fail(repository.error());
     const auto files = choose_files(*repository, reference, context_.host.memory_total_bytes);
     if (!files) return fail(files.error());
@@ -94,7 +89,7 @@ class ModelDownload {
     entry_.repo = repository->repo;
     entry_.file = files->front().name;
     if (use_cache(*repository, *files)) return {};
-    if (away) return fail(Code::unreachable, hub_endpoint(context_) + ": not reachable");
+    if (away) return fail(unreached);
     return fetch_parts(*repository, *files);
   }
 
@@ -135,7 +130,7 @@ class ModelDownload {
       };
       auto sha256 = have_already(request) ? Result<std::string>(request.sha256)
                                           : download_file(context_, request);
-      if (!sha256) return fail(sha256.error());
+      if (!sha256) return fail(explain_hub_failure(sha256.error()));
       hashes.push_back(std::move(*sha256));
       before += request.size_bytes;
     }
@@ -153,6 +148,7 @@ class ModelDownload {
     request.target = folder() / fs::path(file.name).filename();
     request.size_bytes = file.size_bytes;
     request.sha256 = promised_sha256(files, part);
+    request.other_source = more_sources_;
     request.explain = [&context = context_, repo = repository.repo,
                        name = file.name](const WebReply& reply) {
       return explain_hub_status(context, repo, name, reply);
@@ -284,6 +280,7 @@ class ModelDownload {
 
   const PoolContext& context_;
   CatalogEntry entry_;
+  bool more_sources_ = false;  // after the one being tried
 };
 
 // The file is there with the size it had when its hash was checked.

@@ -151,11 +151,24 @@ TEST_F(Download, GivesUpAfterAttemptsWithoutProgressAndKeepsThePart) {
 }
 
 // clause: P-17
-TEST_F(Download, NobodyThereIsSaidAtOnce) {
+TEST_F(Download, NobodyThereIsSaidAtOnceWhereAnotherSourceWaits) {
+  request_.other_source = true;
   const auto got = download_file(world_.context, request_);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().code, Code::unreachable);
   EXPECT_EQ(world_.waited_ms, 0);
+  request_.other_source = false;
+  EXPECT_FALSE(download_file(world_.context, request_));
+  EXPECT_EQ(world_.waited_ms, 500 + 1'000);
+}
+
+// clause: P-15
+TEST_F(Download, ABrokenFirstRequestIsTriedAgain) {
+  request_.other_source = true;
+  world_.http.failures = {{Code::unreachable, false}, {Code::timeout, false}};
+  world_.http.pages[url] = {page(200, whole_)};
+  ASSERT_TRUE(download_file(world_.context, request_));
+  EXPECT_EQ(world_.waited_ms, 500 + 1'000);
 }
 
 }  // namespace

@@ -97,6 +97,8 @@ class CurlHttp final : public Http {
     return fail(Code::unreachable, origin_of(request.url) + ": more than 10 redirects");
   }
 
+  bool nobody_there() const override { return nobody_there_; }
+
  private:
   // At the first request: most commands make none, and libcurl's start takes milliseconds.
   void open() {
@@ -143,17 +145,21 @@ class CurlHttp final : public Http {
     set(CURLOPT_HTTPHEADER, headers);
     const CURLcode code = curl_easy_perform(handle_);
     curl_slist_free_all(headers);
-    if (exchange.refused) return fail(*exchange.refused);
-    if (code == CURLE_OK) return {};
     curl_off_t connected_us = 0;
     curl_easy_getinfo(handle_, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
-    auto error = transfer_error(code, url, detail);
     // Nobody there within the limit is no slow answer: the next source is asked.
-    if (error.code == Code::timeout && connected_us == 0) error.code = Code::unreachable;
+    const bool silent = code == CURLE_OPERATION_TIMEDOUT && connected_us == 0;
+    nobody_there_ = silent || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT ||
+                    code == CURLE_COULDNT_RESOLVE_PROXY;
+    if (exchange.refused) return fail(*exchange.refused);
+    if (code == CURLE_OK) return {};
+    auto error = transfer_error(code, url, detail);
+    if (silent) error.code = Code::unreachable;
     return fail(error);
   }
 
   CURL* handle_ = nullptr;
+  bool nobody_there_ = false;
 };
 
 }  // namespace

@@ -47,6 +47,9 @@ class Http {
   // Any status is a reply, not an error. Errors: unreachable (no connection within connect_ms, or
   // cut off), timeout (stalled, or total_ms passed), invalid_request (a URL that is none).
   virtual Result<WebReply> fetch(const WebRequest& request, const Head& head, const Body& body) = 0;
+  // Whether the last fetch() found no one there: refused, no such name, silent for connect_ms.
+  // What failed otherwise (a reset, TLS, a stall) may go well the next time.
+  virtual bool nobody_there() const = 0;
 
   struct Page {
     WebReply reply;

@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "pool/model_memory.h"
+#include "pool/retries.h"
 #include "pool/text.h"
 #include "protocol/json_parse.h"
 
@@ -164,17 +165,29 @@ Error explain_hub_status(const PoolContext& context, const std::string& repo,
   return error;
 }
 
+Error explain_hub_failure(Error error) {
+  const bool ours = error.code != Code::unreachable && error.code != Code::timeout;
+  if (error.next.empty() && !ours) {
+    error.next =
+        "check the network, HF_ENDPOINT and the proxy settings (https_proxy), then try again";
+  }
+  return error;
+}
+
 Result<HubRepository> ask_hub(const PoolContext& context, const std::string& repo,
-                              const std::string& revision) {
+                              const std::string& revision, bool other_source) {
   WebRequest request;
   request.url =
       hub_endpoint(context) + "/api/models/" + repo + "/revision/" + revision + "?blobs=true";
   request.bearer = hub_token(context);
   request.total_ms = 30'000;
-  constexpr int attempts_max = 4;
-  for (int attempt = 1;; ++attempt) {
+  Retries retries(context, {.attempts_max = 4, .other_source = other_source});
+  for (;;) {
     const auto page = context.http.get(request, limits::hub_reply_bytes_max);
-    if (!page) return fail(page.error());
+    if (!page) {
+      if (retries.after_failure(page.error())) continue;
+      return fail(explain_hub_failure(page.error()));
+    }
     const long status = page->reply.status;
     if (status == 200) {
       const auto reply = parse_json_object(page->body, limits::hub_reply_bytes_max);
@@ -185,14 +198,10 @@ Result<HubRepository> ask_hub(const PoolContext& context, const std::string& rep
       }
       return repository_from(*reply, repo, revision);
     }
-    const auto delay_ms = retry_delay_ms(attempt, page->reply);
     const bool passes = status == 429 || status >= 500;
-    if (!passes || attempt == attempts_max || !delay_ms) {
-      return fail(explain_hub_status(context, repo, repo, page->reply));
-    }
-    context.say(fmt::format("{}: the hub answered {}, trying again in {:.1f} s", repo, status,
-                            static_cast<double>(*delay_ms) / 1000));
-    context.wait(*delay_ms);
+    const std::string why = fmt::format("{}: the hub answered {}", repo, status);
+    if (passes && retries.after_reply(page->reply, why)) continue;
+    return fail(explain_hub_status(context, repo, repo, page->reply));
   }
 }
 

@@ -33,9 +33,13 @@ std::string hub_token(const PoolContext& context);     // $HF_TOKEN, else empty
 std::string hub_file_url(const PoolContext& context, const HubRepository& repository,
                          const std::string& file);
 
-// Errors: unreachable; unauthorized, forbidden, model_not_found, each with what to do; timeout.
+// What passes by itself is tried again; with `other_source` a hub that is not there is said at
+// once. Errors: unreachable; unauthorized, forbidden, model_not_found; timeout; each with what to
+// do.
 Result<HubRepository> ask_hub(const PoolContext& context, const std::string& repo,
-                              const std::string& revision);
+                              const std::string& revision, bool other_source);
+// A request that the hub did not answer, with the next step; other errors as they are.
+Error explain_hub_failure(Error error);
 // The reason of a refused request to the hub in words, with the next step.
 Error explain_hub_status(const PoolContext& context, const std::string& repo,
                          const std::string& what, const WebReply& reply);

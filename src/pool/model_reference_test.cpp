@@ -189,7 +189,7 @@ TEST(AskHub, RetriesWhatPassesAndExplainsWhatDoesNot) {
     world.environment["HF_ENDPOINT"] = "http://hub/";
     world.environment["HF_TOKEN"] = "secret";
     world.http.pages["http://hub/api/models/o/r/revision/main?blobs=true"] = pages;
-    const auto asked = ask_hub(world.context, "o/r", "main");
+    const auto asked = ask_hub(world.context, "o/r", "main", false);
     ASSERT_EQ(asked.has_value(), !error);
     if (error) {
       EXPECT_EQ(asked.error().code, *error);
@@ -200,6 +200,46 @@ TEST(AskHub, RetriesWhatPassesAndExplainsWhatDoesNot) {
     }
     EXPECT_EQ(world.waited_ms, waited_ms);
     EXPECT_EQ(world.http.requests.front().bearer, "secret");
+  }
+}
+
+// clause: P-15, P-17
+TEST(AskHub, TriesAgainWhatBrokeAndLeavesAHubThatIsNotThereToTheNextSource) {
+  // A reset or a TLS fault of the first request ended the download.
+  using Failure = FakeHttp::Failure;
+  struct Case {
+    const char* name;
+    std::vector<Failure> failures;
+    bool other_source;
+    bool answered;
+    std::int64_t waited_ms;
+  };
+  const Failure reset{Code::unreachable, false};
+  const Failure stalled{Code::timeout, false};
+  const Failure refused{Code::unreachable, true};
+  const Case cases[] = {
+      {"a reset", {reset}, false, true, 500},
+      {"a reset, another source", {reset}, true, true, 500},
+      {"two stalls", {stalled, stalled}, true, true, 1'500},
+      {"resets only", {reset, reset, reset}, true, false, 1'500},
+      {"refused once", {refused}, false, true, 500},
+      {"refused, another source", {refused}, true, false, 0},
+      {"refused always", {refused, refused, refused}, false, false, 1'500},
+      {"no URL", {{Code::invalid_request, false}}, false, false, 0},
+  };
+  for (const auto& [name, failures, other_source, answered, waited_ms] : cases) {
+    SCOPED_TRACE(name);
+    PoolWorld world;
+    world.environment["HF_ENDPOINT"] = "http://hub";
+    world.http.pages["http://hub/api/models/o/r/revision/main?blobs=true"] = {
+        {.body = R"({"sha":"abc1","siblings":[]})"}};
+    world.http.failures = failures;
+    const auto asked = ask_hub(world.context, "o/r", "main", other_source);
+    EXPECT_EQ(asked.has_value(), answered);
+    if (!answered && asked.error().code == Code::unreachable) {
+      EXPECT_TRUE(asked.error().next.contains("HF_ENDPOINT"));
+    }
+    EXPECT_EQ(world.waited_ms, waited_ms);
   }
 }
 

@@ -25,11 +25,24 @@ class FakeHttp final : public Http {
   };
   std::map<std::string, std::vector<Page>> pages;  // the last one stays
   std::vector<WebRequest> requests;
+  struct Failure {
+    Code code = Code::unreachable;
+    bool nobody_there = false;
+  };
+  std::vector<Failure> failures;  // of the next requests, before any page is given
 
   Result<WebReply> fetch(const WebRequest& request, const Head& head, const Body& body) override {
     requests.push_back(request);
+    nobody_there_ = false;
+    if (!failures.empty()) {
+      const Failure failure = failures.front();
+      failures.erase(failures.begin());
+      nobody_there_ = failure.nobody_there;
+      return fail(failure.code, origin_of(request.url) + ": failed");
+    }
     const auto found = pages.find(request.url);
     if (found == pages.end()) {
+      nobody_there_ = true;
       return fail(Code::unreachable, origin_of(request.url) + ": connection refused");
     }
     const Page page = found->second.front();
@@ -40,6 +53,10 @@ class FakeHttp final : public Http {
     if (!taken) return fail(taken.error());
     return reply;
   }
+  bool nobody_there() const override { return nobody_there_; }
+
+ private:
+  bool nobody_there_ = false;
 };
 
 struct PoolWorld {
