@@ -111,6 +111,21 @@ bool is_model_id(std::string_view id) {
                              [&](char c) { return alnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
+Result<void> check_new_id(std::string_view id) {
+  const std::string what = "model id '" + std::string(id) + "': ";
+  if (!is_model_id(id)) {
+    return fail(Code::invalid_request,
+                what + "want letters, digits, '.', '_' and '-', at most 128, the first no sign",
+                "choose another id with --as");
+  }
+  // Also what write_atomic() makes of it, and where the disk knows no case.
+  if (lower(id).starts_with("catalog.json")) {
+    return fail(Code::invalid_request, what + "the catalog's own file has this name",
+                "choose another id with --as");
+  }
+  return {};
+}
+
 Result<Catalog> read_catalog(FileSystem& files, const Root& root) {
   Catalog catalog;
   catalog.pool_id = read_host_facts().name;

@@ -54,6 +54,10 @@ boost::json::object to_json(const CatalogEntry& entry);
 // [A-Za-z0-9][A-Za-z0-9._-]{0,127}: safe as a folder name.
 bool is_model_id(std::string_view id);
 
+// Whether a model may be given this id. Errors: invalid_request (not an id, or the name of a file
+// of our own beside the models' folders).
+Result<void> check_new_id(std::string_view id);
+
 // What the file says, with built-in models it does not hold added. No file: the built-in ones.
 // Errors: internal for a file that is not a catalog (the message says what is wrong, next says how
 // to move it away), forbidden.

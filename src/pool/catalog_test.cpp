@@ -110,6 +110,21 @@ TEST(Catalog, WritesItsSchemaAndReadsItBack) {
   EXPECT_EQ(again->find("mine")->path, "/data/m.gguf");
 }
 
+// clause: P-19
+TEST(Catalog, GivesNoModelTheNameOfItsOwnFile) {
+  // A folder named catalog.json made every later command fail.
+  for (const char* const id : {"catalog.json", "Catalog.JSON", "catalog.json.tmp-1", "../x", ""}) {
+    SCOPED_TRACE(id);
+    const auto checked = check_new_id(id);
+    ASSERT_FALSE(checked);
+    EXPECT_EQ(checked.error().code, Code::invalid_request);
+    EXPECT_FALSE(checked.error().next.empty());
+  }
+  for (const char* const id : {"catalog", "qwen2.5-0.5b", "my-catalog.json"}) {
+    EXPECT_TRUE(check_new_id(id)) << id;
+  }
+}
+
 // clause: P-3
 TEST(Catalog, ARefusedOrFailedChangeLeavesTheFileAsItWas) {
   PoolWorld world;

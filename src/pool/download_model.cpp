@@ -8,6 +8,7 @@
 #include "pool/hub.h"
 #include "pool/model_reference.h"
 #include "pool/model_store.h"
+#include "pool/remove_tree.h"
 #include "pool/wheel.h"
 
 namespace llorch {
@@ -22,16 +23,11 @@ class ModelDownload {
       : context_(context), entry_(std::move(entry)) {}
 
   Result<CatalogEntry> run() {
-    const fs::path models = context_.root.models();
     if (const auto made = context_.files.make_directories(folder()); !made) {
       return fail(made.error());
     }
-    const auto lock = context_.files.lock(models / ("." + entry_.id + ".lock"), 0);
-    if (!lock) {
-      return fail(Code::conflict,
-                  "model '" + entry_.id + "': another llorch-pool is downloading it",
-                  "wait for it; the download is shared");
-    }
+    const auto lock = lock_model(context_, entry_.id);
+    if (!lock) return fail(lock.error());
     if (const auto got = try_sources(); !got) {
       (void)context_.files.remove(folder());  // only when nothing was kept in it
       return fail(got.error());
@@ -199,7 +195,7 @@ class ModelDownload {
       remove_work(work);
       return fail(sha256.error());
     }
-    if (const auto named = context_.files.rename(unpacked, target); !named) return named;
+    if (const auto named = put_in_place(unpacked, target); !named) return named;
     remove_work(work);
     // What an interrupted download from the hub left is of no more use.
     (void)context_.files.remove(target.string() + ".part");
@@ -208,10 +204,17 @@ class ModelDownload {
     return {};
   }
 
-  // pip leaves only files and empty folders of its own.
+  // On disk before it has its name: after a power cut a whole name stands for a whole file.
+  Result<void> put_in_place(const fs::path& whole, const fs::path& target) {
+    const auto file = context_.files.open_append(whole);
+    if (!file) return fail(file.error());
+    if (const auto synced = (*file)->sync(); !synced) return synced;
+    return context_.files.rename(whole, target);
+  }
+
   void remove_work(const fs::path& work) {
-    std::error_code ignored;
-    fs::remove_all(work, ignored);
+    (void)remove_below(context_.files, work);
+    (void)context_.files.remove(work);
   }
 
   Result<void> from_file(const fs::path& source) {
@@ -338,14 +341,11 @@ Result<CatalogEntry> wanted_entry(const PoolContext& context, const Catalog& cat
 
 Result<CatalogEntry> download_model(const PoolContext& context, const std::string& reference,
                                     const std::string& as) {
-  if (!as.empty() && !is_model_id(as)) {
-    return fail(Code::invalid_request, "--as '" + as + "': not an id ([A-Za-z0-9._-], at most 128)",
-                "choose another id");
-  }
   const auto catalog = read_catalog(context.files, context.root);
   if (!catalog) return fail(catalog.error());
   const auto wanted = wanted_entry(context, *catalog, reference, as);
   if (!wanted) return fail(wanted.error());
+  if (const auto good = check_new_id(wanted->id); !good) return fail(good.error());
 
   if (const auto* known = catalog->find(wanted->id)) {
     const bool same = known->sources == wanted->sources;

@@ -180,6 +180,46 @@ TEST_F(SplitModel, TheHubCacheServesItOnlyFromOneSnapshot) {
 }
 
 // clause: P-18
+TEST_F(SplitModel, DeleteRemovesWhatAnUnfinishedDownloadLeft) {
+  // Nothing could remove a download that was given up: the catalog did not know the model.
+  world_.http.pages["http://hub/o/r/resolve/abc1/" + part_name(2)] = {
+      {.headers = {{"content-length", std::to_string(parts_[1].size())}},
+       .body = parts_[1].substr(0, 100)},
+      {.status = 404}};
+  ASSERT_FALSE(download());
+  ASSERT_TRUE(world_.files.exists(file(1)));
+  const auto deleted = delete_model(world_.context, "split");
+  ASSERT_TRUE(deleted) << deleted.error().message;
+  EXPECT_TRUE(deleted->unfinished);
+  EXPECT_FALSE(world_.files.exists(world_.context.root.models() / "split"));
+  EXPECT_EQ(delete_model(world_.context, "split").error().code, Code::model_not_found);
+}
+
+// clause: P-18
+TEST_F(SplitModel, DeleteOfAModelThatIsNotDownloadedLeavesFilesOfItsOwnersAlone) {
+  ASSERT_TRUE(download());
+  ASSERT_TRUE(unregister_model(world_.context, "split"));
+  EXPECT_EQ(delete_model(world_.context, "split").error().code, Code::model_not_found);
+  EXPECT_TRUE(world_.files.exists(file(1)));
+}
+
+// clause: P-3
+TEST_F(SplitModel, OnlyALockThatIsHeldMeansAnotherDownload) {
+  // A disk that was full or read-only was called another llorch-pool.
+  const auto lock_fails = [&](Code code) {
+    world_.files.fault = [code](std::string_view operation,
+                                const FileSystem::Path&) -> std::optional<Error> {
+      if (operation != "lock") return std::nullopt;
+      return Error{.code = code, .message = "lock it: why"};
+    };
+    return download().error();
+  };
+  EXPECT_TRUE(lock_fails(Code::conflict).message.contains("another llorch-pool"));
+  EXPECT_EQ(lock_fails(Code::forbidden).message, "lock it: why");
+  EXPECT_EQ(lock_fails(Code::insufficient_storage).code, Code::insufficient_storage);
+}
+
+// clause: P-18
 TEST(ImportHubCache, TakesTheSnapshotThatMainNamesElseTheNewest) {
   // Two snapshots of one repository were a conflict of ids.
   PoolWorld world;

@@ -12,7 +12,7 @@
 #include "pool/catalog.h"
 #include "pool/commands.h"
 #include "pool/doctor.h"
-#include "pool/kv_purge.h"
+#include "pool/remove_tree.h"
 #include "pool/worker_files.h"
 #include "pool/worker_probe.h"
 
@@ -108,7 +108,7 @@ int status_command(const PoolContext& context, const ListOptions& options) {
 }
 
 int kv_purge_command(const PoolContext& context, const ListOptions& options) {
-  const auto purged = purge_kv_cache(context);
+  const auto purged = remove_below(context.files, context.root.kv_cache());
   if (!purged) return report(purged.error());
   if (options.json) {
     print_json({{"files", purged->files}, {"bytes", purged->bytes}});

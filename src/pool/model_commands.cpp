@@ -80,7 +80,10 @@ int delete_command(const PoolContext& context, const ModelOptions& options) {
   const auto deleted = delete_model(context, options.model);
   if (!deleted) return report(deleted.error());
   const auto& entry = deleted->entry;
-  if (deleted->files_removed) {
+  if (deleted->unfinished) {
+    print_text("Deleted the unfinished download of " + entry.id + ", " +
+               human_bytes(entry.size_bytes) + " freed\n");
+  } else if (deleted->files_removed) {
     print_text("Deleted " + entry.id + ", " + human_bytes(entry.size_bytes) + " freed\n");
   } else {
     print_text("Unregistered " + entry.id + "; its file lies outside and stays: " +

@@ -8,6 +8,7 @@
 #include "pool/download.h"
 #include "pool/hub.h"
 #include "pool/model_reference.h"
+#include "pool/remove_tree.h"
 #include "pool/text.h"
 #include "pool/worker_files.h"
 
@@ -47,6 +48,39 @@ Result<CatalogEntry> downloaded_entry(const PoolContext& context, const std::str
   if (!entry || entry->downloaded) return entry;
   return fail(Code::model_not_found, "model '" + entry->id + "': not downloaded",
               "llorch-pool models download " + entry->id);
+}
+
+// What downloads leave in a model's folder when they are cut off: files that grow, parts that a
+// split model beside them had finished, pip's folder.
+Result<Removed> remove_leftovers(const PoolContext& context, const fs::path& folder) {
+  Removed removed;
+  const auto remove = [&](const fs::path& path) -> Result<void> {
+    const auto found = context.files.stat_link(path);
+    if (!found) return {};
+    if (const auto gone = context.files.remove(path); !gone) return gone;
+    removed.files += 1;
+    removed.bytes += found->size_bytes;
+    return {};
+  };
+  constexpr std::string_view growing = ".part";
+  for (const auto& name : context.files.list(folder).value_or(std::vector<std::string>{})) {
+    std::vector<std::string> gone = {name};
+    if (name.ends_with(growing)) {
+      const auto split = parse_split_name(name.substr(0, name.size() - growing.size()));
+      for (int part = 1; part <= split.count; ++part) gone.push_back(split_part_name(split, part));
+    } else if (name == ".wheel") {
+      const auto inside = remove_below(context.files, folder / name);
+      if (!inside) return fail(inside.error());
+      removed.files += inside->files;
+      removed.bytes += inside->bytes;
+    } else if (!name.ends_with(".part.json") && !name.ends_with(".unpacked")) {
+      continue;
+    }
+    for (const auto& each : gone) {
+      if (const auto done = remove(folder / each); !done) return fail(done.error());
+    }
+  }
+  return removed;
 }
 
 // A GGUF that is the first of its parts.
@@ -107,6 +141,13 @@ bool fits_here(const PoolContext& context, const CatalogEntry& entry) {
   return fits_memory(entry.size_bytes, context.host.memory_total_bytes);
 }
 
+Result<std::unique_ptr<FileLock>> lock_model(const PoolContext& context, const std::string& id) {
+  auto lock = context.files.lock(context.root.models() / ("." + id + ".lock"), 0);
+  if (lock || lock.error().code != Code::conflict) return lock;
+  return fail(Code::conflict, "model '" + id + "': another llorch-pool is downloading it",
+              "wait for it; the download is shared");
+}
+
 Result<void> fill_from_file(const PoolContext& context, CatalogEntry& entry) {
   const fs::path path = model_path(context.root, entry);
   const auto shape = read_model_shape(context.files, path, entry.extra_files);
@@ -144,10 +185,7 @@ Result<CatalogEntry> register_model(const PoolContext& context, const fs::path& 
   const fs::path absolute = fs::absolute(path).lexically_normal();
   CatalogEntry entry;
   entry.id = as.empty() ? default_model_id(absolute.filename().string()) : as;
-  if (!is_model_id(entry.id)) {
-    return fail(Code::invalid_request, "model '" + entry.id + "': not an id",
-                "choose one of [A-Za-z0-9._-], at most 128 characters");
-  }
+  if (const auto good = check_new_id(entry.id); !good) return fail(good.error());
   entry.file = absolute.filename().string();
   entry.path = stored_path(context.root, absolute);
   entry.extra_files = further_parts(absolute);
@@ -202,9 +240,24 @@ Result<CatalogEntry> unregister_model(const PoolContext& context, const std::str
   return *entry;
 }
 
+// A download that was never finished: its model is not in the catalog, or not as downloaded.
+Result<Deleted> delete_unfinished(const PoolContext& context, const std::string& id,
+                                  const Error& unknown) {
+  const fs::path own = context.root.models() / id;
+  if (!is_model_id(id) || !context.files.exists(own)) return fail(unknown);
+  const auto lock = lock_model(context, id);
+  if (!lock) return fail(lock.error());
+  const auto removed = remove_leftovers(context, own);
+  if (!removed) return fail(removed.error());
+  if (removed->files == 0) return fail(unknown);
+  (void)context.files.remove(own);
+  return Deleted{.entry = {.id = id, .size_bytes = removed->bytes}, .unfinished = true};
+}
+
 Result<Deleted> delete_model(const PoolContext& context, const std::string& name) {
+  const auto known = known_entry(context, name);
   const auto entry = downloaded_entry(context, name);
-  if (!entry) return fail(entry.error());
+  if (!entry) return delete_unfinished(context, known ? known->id : name, entry.error());
   for (const auto& worker : list_workers(context).workers) {
     if (worker.record.model == entry->id && worker.alive) {
       return fail(Code::conflict,
@@ -212,7 +265,7 @@ Result<Deleted> delete_model(const PoolContext& context, const std::string& name
                   "llorch-pool worker stop " + worker.record.worker_id);
     }
   }
-  const auto lock = context.files.lock(context.root.models() / ("." + entry->id + ".lock"), 0);
+  const auto lock = lock_model(context, entry->id);
   if (!lock) return fail(lock.error());
   // The catalog first: a file without an entry is clutter, an entry without its file is a lie.
   if (const auto gone = unregister_model(context, entry->id); !gone) return fail(gone.error());
@@ -226,6 +279,7 @@ Result<Deleted> delete_model(const PoolContext& context, const std::string& name
       return fail(removed.error());
     }
   }
+  if (const auto removed = remove_leftovers(context, own); !removed) return fail(removed.error());
   (void)context.files.remove(own);  // stays when something else lies in it
   deleted.files_removed = true;
   return deleted;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,11 +36,12 @@ Result<Imported> import_hub_cache(const PoolContext& context);
 
 // Forgets a model; its files stay. Built-in ones become "not downloaded".
 Result<CatalogEntry> unregister_model(const PoolContext& context, const std::string& name);
-// The same, and removes its files where they lie below the root.
-// Errors: conflict while a worker serves it.
+// The same, and removes its files where they lie below the root; of a model that is not downloaded
+// what an unfinished download left. Errors: conflict while a worker serves it.
 struct Deleted {
   CatalogEntry entry;
   bool files_removed = false;  // false: they lie elsewhere and were only forgotten
+  bool unfinished = false;     // only id and size are known of it
 };
 Result<Deleted> delete_model(const PoolContext& context, const std::string& name);
 
@@ -63,6 +65,9 @@ bool fits_here(const PoolContext& context, const CatalogEntry& entry);
 
 // Fills in the catalog's fields from the file itself. Errors: model_load_failed.
 Result<void> fill_from_file(const PoolContext& context, CatalogEntry& entry);
+// Held while the model's folder is written. Errors: conflict (another process is downloading it),
+// those of the file system.
+Result<std::unique_ptr<FileLock>> lock_model(const PoolContext& context, const std::string& id);
 // Puts the entry into the catalog, where one of its id gives way when it is the same file, comes
 // from the same sources or is not downloaded. Errors: conflict, those of update_catalog().
 Result<void> put_entry(const PoolContext& context, const CatalogEntry& entry);

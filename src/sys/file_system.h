@@ -16,7 +16,7 @@
 namespace llorch {
 
 struct FileStat {
-  enum class Kind { file, directory, other };
+  enum class Kind { file, directory, link, other };
   Kind kind = Kind::other;
   std::uint64_t size_bytes = 0;
   std::int64_t modified_ns = 0;  // since the epoch
@@ -58,9 +58,11 @@ class FileSystem {
   virtual Result<void> write_atomic(const Path& path, std::string_view bytes) = 0;
   // Follows symbolic links. Errors: not_found.
   virtual Result<FileStat> stat(const Path& path) = 0;
+  // Of the link itself where the path is one.
+  virtual Result<FileStat> stat_link(const Path& path) = 0;
   // Names in a folder, sorted, without "." and "..".
   virtual Result<std::vector<std::string>> list(const Path& directory) = 0;
-  // A file or an empty folder; gone already is success.
+  // A file, a link itself or an empty folder; gone already is success.
   virtual Result<void> remove(const Path& path) = 0;
   virtual Result<void> make_directories(const Path& path) = 0;
   // Durable: the folder is synced too. Replaces `to`.

@@ -115,6 +115,17 @@ TEST_F(Files, RemovingWhatIsGoneSucceeds) {
   EXPECT_TRUE(files_->remove(folder_ / "a"));
 }
 
+TEST_F(Files, ALinkIsLookedThroughOrAtAndRemovedItself) {
+  folder_.write("there/a", "12345");
+  fs::create_directory_symlink(folder_ / "there", folder_ / "link");
+  EXPECT_EQ(files_->stat(folder_ / "link")->kind, FileStat::Kind::directory);
+  EXPECT_EQ(files_->stat_link(folder_ / "link")->kind, FileStat::Kind::link);
+  EXPECT_EQ(files_->stat_link(folder_ / "there/a")->size_bytes, 5U);
+  EXPECT_EQ(files_->stat_link(folder_ / "absent").error().code, Code::not_found);
+  EXPECT_TRUE(files_->remove(folder_ / "link"));
+  EXPECT_TRUE(files_->exists(folder_ / "there/a"));
+}
+
 TEST_F(Files, FreeSpaceIsThatOfTheNearestFolderThatExists) {
   const auto here = files_->free_bytes(folder_.path());
   const auto below = files_->free_bytes(folder_ / "not/yet/there");

@@ -30,6 +30,10 @@ class FaultyFileSystem final : public FileSystem {
     if (const auto error = ask("stat", path)) return fail(*error);
     return real_->stat(path);
   }
+  Result<FileStat> stat_link(const Path& path) override {
+    if (const auto error = ask("stat", path)) return fail(*error);
+    return real_->stat_link(path);
+  }
   Result<std::vector<std::string>> list(const Path& directory) override {
     if (const auto error = ask("list", directory)) return fail(*error);
     return real_->list(directory);
@@ -62,7 +66,9 @@ class FaultyFileSystem final : public FileSystem {
   }
   Result<std::unique_ptr<WritableFile>> open_append(const Path& path) override {
     if (const auto error = ask("append", path)) return fail(*error);
-    return real_->open_append(path);
+    auto file = real_->open_append(path);
+    if (!file) return fail(file.error());
+    return std::make_unique<Watched>(*this, path, std::move(*file));
   }
   Result<std::unique_ptr<FileLock>> lock(const Path& path, std::int64_t wait_ms) override {
     if (const auto error = ask("lock", path)) return fail(*error);
@@ -70,6 +76,25 @@ class FaultyFileSystem final : public FileSystem {
   }
 
  private:
+  // A file whose sync can be seen and made to fail.
+  class Watched final : public WritableFile {
+   public:
+    Watched(FaultyFileSystem& files, Path path, std::unique_ptr<WritableFile> real)
+        : files_(files), path_(std::move(path)), real_(std::move(real)) {}
+    std::uint64_t size_bytes() const override { return real_->size_bytes(); }
+    Result<void> append(std::span<const std::byte> bytes) override { return real_->append(bytes); }
+    Result<void> truncate(std::uint64_t size_bytes) override { return real_->truncate(size_bytes); }
+    Result<void> sync() override {
+      if (const auto error = files_.ask("sync", path_)) return fail(*error);
+      return real_->sync();
+    }
+
+   private:
+    FaultyFileSystem& files_;
+    Path path_;
+    std::unique_ptr<WritableFile> real_;
+  };
+
   std::optional<Error> ask(std::string_view operation, const Path& path) {
     return fault ? fault(operation, path) : std::nullopt;
   }
