@@ -8,6 +8,7 @@
 #include "console/spelling.h"
 #include "console/table.h"
 #include "console/terminal.h"
+#include "console/waiting_line.h"
 
 namespace llorch {
 namespace {
@@ -89,7 +90,7 @@ TEST(Progress, RedrawsInPlaceOnATerminalAtMostTenTimesASecond) {
   int draws = 0;
   std::string last;
   {
-    Progress progress("m", Terminal{true, true, 80}, clock, [&](const std::string& bytes) {
+    Progress progress("m", Terminal{true, 80}, clock, [&](const std::string& bytes) {
       ++draws;
       last = bytes;
     });
@@ -99,9 +100,29 @@ TEST(Progress, RedrawsInPlaceOnATerminalAtMostTenTimesASecond) {
     }
     EXPECT_LE(draws, 11);
     EXPECT_TRUE(last.starts_with('\r'));
-    EXPECT_LE(display_width(last), 80U + 4);
+    EXPECT_LE(display_width(last), 80U + 1);
   }
   EXPECT_EQ(last, "\n");
+}
+
+// clause: C-3
+TEST(Progress, CoversALongerLineWithBlanksAndNoEscapeSequence) {
+  HeldClock clock;
+  std::string out;
+  Progress progress("m", Terminal{true, 80}, clock,
+                    [&](const std::string& bytes) { out += bytes; });
+  progress.update(999'900'000, 0);
+  clock.at = 1s;
+  progress.update(1'000'000'000, 0);
+  progress.finish();
+  EXPECT_EQ(out, "\rm  999.9 MB\rm  1.0 GB  100.0 kB/s\rm  1.0 GB  100.0 kB/s\n");
+  out.clear();
+  WaitingLine line([&](std::string_view text) { out += text; }, true);
+  line.show("ä long");
+  line.show("b");
+  line.clear();
+  line.clear();
+  EXPECT_EQ(out, "\r| ä long\r/ b     \r   \r");
 }
 
 TEST(Spelling, FindsTheNearWordAndNoFarOne) {
@@ -181,6 +202,13 @@ TEST(CommandLine, HelpHasExamplesAndVersionNamesTheProgram) {
   EXPECT_EQ(version.code, exit_ok);
   EXPECT_TRUE(version.out.starts_with("llorch-pool ")) << version.out;
   EXPECT_EQ(parse({"llorch-pool", "worker", "list"}).code, std::nullopt);
+}
+
+// clause: E-7
+TEST(Report, NamesTheProgramsHelpWhereNothingBetterIsKnown) {
+  testing::internal::CaptureStderr();
+  report(Error{.code = Code::internal, .message = "it broke"});
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "error: it broke\nnext: console_test --help\n");
 }
 
 // clause: E-6, E-7

@@ -31,7 +31,7 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
 
   if (terminal_.interactive) {
     if (!first && now - drawn_ < redraw_each) return;
-    write_("\r" + line(now) + "\x1b[K");
+    redraw(now);
     open_ = true;
     drawn_ = now;
   } else if (first) {
@@ -46,8 +46,17 @@ void Progress::finish() {
   if (finished_) return;
   finished_ = true;
   const auto now = clock_.now();
-  write_(terminal_.interactive ? "\r" + line(now) + "\x1b[K\n" : line(now) + "\n");
+  if (terminal_.interactive) redraw(now);
+  write_(terminal_.interactive ? "\n" : line(now) + "\n");
   open_ = false;
+}
+
+void Progress::redraw(SteadyTime now) {
+  const std::string text = line(now);
+  const std::size_t columns = display_width(text);
+  const std::size_t blanks = drawn_columns_ > columns ? drawn_columns_ - columns : 0;
+  write_("\r" + text + std::string(blanks, ' '));
+  drawn_columns_ = columns;
 }
 
 double Progress::rate(SteadyTime now) const {

@@ -1,5 +1,6 @@
-// A progress bar with rate and time left: redrawn in place on a terminal, one plain line each
-// five seconds elsewhere. Threads: one. Lifetime: ends its line when destroyed.
+// A progress bar with rate and time left: redrawn in place on a terminal (by a carriage return and
+// blanks, so NO_COLOR has nothing to forbid), one plain line each five seconds elsewhere.
+// Threads: one. Lifetime: ends its line when destroyed.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,6 @@ namespace llorch {
 class Progress {
  public:
   using Write = std::function<void(const std::string& bytes)>;
-  // `already` bytes were there before (a resumed download) and do not count into the rate.
   Progress(std::string label, Terminal terminal, const Clock& clock, Write write);
   ~Progress();
   Progress(const Progress&) = delete;
@@ -29,6 +29,7 @@ class Progress {
 
  private:
   std::string line(SteadyTime now) const;
+  void redraw(SteadyTime now);
   double rate(SteadyTime now) const;
 
   std::string label_;
@@ -41,6 +42,7 @@ class Progress {
   };
   std::deque<Mark> marks_;  // the last five seconds
   SteadyTime drawn_;
+  std::size_t drawn_columns_ = 0;
   std::uint64_t done_ = 0;
   std::uint64_t total_ = 0;
   bool open_ = false;  // a line on the terminal waits for its end

@@ -1,6 +1,8 @@
 #include "console/report.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 namespace llorch {
@@ -11,6 +13,14 @@ void print_line(std::string_view label, std::string_view text) {
   line += text;
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+std::string program_name() {
+#ifdef __APPLE__
+  return ::getprogname();
+#else
+  return program_invocation_short_name;
+#endif
 }
 
 }  // namespace
@@ -24,7 +34,7 @@ int report(const Error& error, ExitCode code) {
   for (const auto& violation : error.violations) {
     print_line("  ", violation.field + ": " + violation.message);
   }
-  if (!error.next.empty()) print_next(error.next);
+  print_next(error.next.empty() ? program_name() + " --help" : error.next);
   return code;
 }
 

@@ -1,5 +1,6 @@
 // How every command line speaks of failure: "error: WHAT: WHY", then "next: WHAT TO DO", on
-// stderr. Threads: one. Exit codes come from base/result.h.
+// stderr; "next: PROGRAM --help" where the error knows nothing better. Threads: one. Exit codes
+// come from base/result.h.
 #pragma once
 
 #include <string_view>

@@ -44,8 +44,6 @@ Terminal terminal_of(int descriptor) {
   const char* const kind = std::getenv("TERM");
   const bool dumb = kind != nullptr && std::strcmp(kind, "dumb") == 0;
   terminal.interactive = ::isatty(descriptor) == 1 && !dumb;
-  const char* const no_colour = std::getenv("NO_COLOR");
-  terminal.colours = terminal.interactive && (no_colour == nullptr || *no_colour == '\0');
   struct winsize size{};
   if (terminal.interactive && ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
     terminal.columns = size.ws_col;

@@ -11,7 +11,6 @@ namespace llorch {
 
 struct Terminal {
   bool interactive = false;  // a terminal that can move its cursor
-  bool colours = false;      // interactive and NO_COLOR unset
   std::size_t columns = 80;
 };
 // Of file descriptor 1 or 2.

@@ -13,6 +13,7 @@
 #include "console/json_output.h"
 #include "console/report.h"
 #include "console/terminal.h"
+#include "console/waiting_line.h"
 #include "net/client.h"
 #include "net/event.h"
 #include "net/run.h"
@@ -23,7 +24,6 @@
 #include "remote/infer_request.h"
 #include "remote/infer_session.h"
 #include "remote/infer_target.h"
-#include "remote/waiting_line.h"
 
 namespace llorch {
 namespace {

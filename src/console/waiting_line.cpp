@@ -1,13 +1,14 @@
-#include "remote/waiting_line.h"
+#include "console/waiting_line.h"
 
 #include <string>
 #include <utility>
+
+#include "console/terminal.h"
 
 namespace llorch {
 namespace {
 
 constexpr std::string_view signs = "|/-\\";
-constexpr std::string_view erase_line = "\r\x1b[K";
 
 }  // namespace
 
@@ -16,17 +17,19 @@ WaitingLine::WaitingLine(std::function<void(std::string_view)> write, bool termi
 
 void WaitingLine::show(std::string_view text) {
   if (!terminal_) return;
-  shown_ = true;
-  std::string line(erase_line);
+  std::string line = "\r";
   line += signs[turn_++ % signs.size()];
   line += ' ';
   line += text;
+  const std::size_t columns = display_width(text) + 2;
+  if (columns_ > columns) line.append(columns_ - columns, ' ');
+  columns_ = columns;
   write_(line);
 }
 
 void WaitingLine::clear() {
-  if (!std::exchange(shown_, false)) return;
-  write_(erase_line);
+  if (columns_ == 0) return;
+  write_("\r" + std::string(std::exchange(columns_, 0), ' ') + "\r");
 }
 
 }  // namespace llorch

@@ -1,5 +1,6 @@
 // One line on stderr that says what a command waits for; gone when the wait is over.
-// Threads: one. Lifetime: clear() before anything else is written to the terminal.
+// Redrawn by a carriage return and blanks. Threads: one. Lifetime: clear() before anything else is
+// written to the terminal.
 #pragma once
 
 #include <chrono>
@@ -21,8 +22,8 @@ class WaitingLine {
  private:
   std::function<void(std::string_view)> write_;
   std::size_t turn_ = 0;
+  std::size_t columns_ = 0;  // of what is shown; 0 = nothing
   bool terminal_;
-  bool shown_ = false;
 };
 
 }  // namespace llorch
