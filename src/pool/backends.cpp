@@ -151,7 +151,8 @@ void ask_nvidia(const PoolContext& context, BackendEvidence& evidence) {
 void ask_build(const PoolContext& context, BackendEvidence& evidence) {
   const auto outcome = context.processes.run(
       {.argv = {(context.program_folder / "llorch-candled").string(), "--list-backends", "--json"},
-       .limit_ms = limits::gpu_query_ms_max});
+       .limit_ms = limits::gpu_query_ms_max,
+       .environment = device_order(context)});
   if (!outcome) {
     evidence.build_failure = "llorch-candled is not in " + context.program_folder.string();
   } else if (outcome->timed_out) {
@@ -179,6 +180,11 @@ std::vector<Backend> join_backends(const BackendEvidence& evidence, const HostFa
     backends.push_back(std::move(backend));
   }
   return backends;
+}
+
+std::map<std::string, std::string> device_order(const PoolContext& context) {
+  if (context.environment("CUDA_DEVICE_ORDER")) return {};
+  return {{"CUDA_DEVICE_ORDER", "PCI_BUS_ID"}};
 }
 
 BackendEvidence gather_backends(const PoolContext& context) {

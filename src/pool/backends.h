@@ -4,6 +4,7 @@
 
 #include <boost/json/fwd.hpp>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,10 @@ struct BackendEvidence {
 };
 // CPU, Metal, CUDA in this order, then what else the build offers.
 std::vector<Backend> join_backends(const BackendEvidence& evidence, const HostFacts& host);
+
+// What llorch-candled must be started with, so that --gpu N is the device that nvidia-smi counts as
+// N and not the fastest first. Empty where the user chose an order.
+std::map<std::string, std::string> device_order(const PoolContext& context);
 
 // Asks both, each within limits::gpu_query_ms_max.
 BackendEvidence gather_backends(const PoolContext& context);

@@ -6,6 +6,7 @@
 #include "console/command_line.h"
 #include "console/progress.h"
 #include "console/report.h"
+#include "sys/interrupt.h"
 
 namespace llorch {
 namespace {
@@ -51,10 +52,13 @@ int run_pool(int argc, const char* const* argv) {
       .program_folder = program_folder(),
       .environment = environment_value,
       .wait = [](std::int64_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); },
+      .interrupted = interrupt_number,
       .say = [](const std::string& line) { write_to_stderr()(line + "\n"); },
       .draw = write_to_stderr(),
       .messages = terminal_of(2)};
-  return action(context);
+  const int code = action(context);
+  if (interrupt_number() == 0) return code;
+  return interrupt_number() == SIGTERM ? exit_terminated : exit_interrupted;
 }
 
 }  // namespace llorch

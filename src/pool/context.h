@@ -29,6 +29,7 @@ struct PoolContext {
   std::filesystem::path program_folder;  // llorch-candled lies beside llorch-pool
   std::function<std::optional<std::string>(const char*)> environment;
   std::function<void(std::int64_t ms)> wait;
+  std::function<int()> interrupted;              // the signal noted under an InterruptGuard, or 0
   std::function<void(const std::string&)> say;   // a line for people, to stderr
   std::function<void(const std::string&)> draw;  // bytes of a progress bar, to stderr
   Terminal messages;                             // what stderr can show

@@ -63,8 +63,7 @@ Finding check_memory(const PoolContext& context) {
 Finding check_ports(const PoolContext&) {
   std::string taken;
   for (const std::uint16_t port : {8001, 8080}) {
-    if (!port_is_free("127.0.0.1", port))
-      taken += (taken.empty() ? "" : ", ") + std::to_string(port);
+    if (!check_port("127.0.0.1", port)) taken += (taken.empty() ? "" : ", ") + std::to_string(port);
   }
   if (taken.empty()) return {"ports", State::ok, "8001 and 8080 are free", ""};
   return {"ports", State::warn, taken + " taken (by a worker, perhaps)",

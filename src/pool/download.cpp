@@ -128,6 +128,7 @@ class PartialFile {
       if (*got == 0) return restart();
       hash_.add(std::span(piece).first(*got));
       at += *got;
+      if (request_.checking) request_.checking(at, file_->size_bytes());
     }
     return {};
   }

@@ -19,6 +19,8 @@ struct DownloadRequest {
   std::uint64_t size_bytes = 0;  // 0 = not known before
   std::string sha256;            // empty = not known before
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  // Of the bytes that an earlier run left, while they are read again for the hash.
+  std::function<void(std::uint64_t done, std::uint64_t total)> checking;
   std::function<Error(const WebReply&)> explain;  // of 4xx
   bool other_source = false;                      // waits: nobody there is said at once
 };

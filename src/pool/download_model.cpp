@@ -80,7 +80,8 @@ class ModelDownload {
     if (away && cached) repository = *cached;
     if (!repository) return fail(repository.error());
     const auto files = choose_files(*repository, reference, context_.host.memory_total_bytes);
-    if (!files) return fail(files.error());
+    // What a cache lacks may well be on the hub that is away.
+    if (!files) return fail(away ? unreached : files.error());
     if (entry_.license.empty()) entry_.license = repository->license;
     entry_.repo = repository->repo;
     entry_.file = files->front().name;
@@ -121,6 +122,15 @@ class ModelDownload {
     std::uint64_t before = 0;
     Progress progress(entry_.id, context_.messages, context_.clock, context_.draw);
     for (auto& request : requests) {
+      std::optional<Progress> checking;  // reading the disk says nothing of the network's rate
+      request.checking = [&](std::uint64_t done, std::uint64_t of) {
+        if (!checking) {
+          checking.emplace("checking " + entry_.id, context_.messages, context_.clock,
+                           context_.draw);
+        }
+        checking->update(done, of);
+        if (done == of) checking.reset();
+      };
       request.progress = [&](std::uint64_t done, std::uint64_t of) {
         progress.update(before + done, total > 0 ? total : of);
       };
@@ -261,7 +271,9 @@ class ModelDownload {
   }
 
   Result<std::string> checked_hash(const fs::path& path, const std::string& expected) {
-    const auto found = hash_file(context_.files, path, {});
+    Progress progress("checking " + entry_.id, context_.messages, context_.clock, context_.draw);
+    const auto found = hash_file(context_.files, path,
+                                 [&](auto done, auto total) { progress.update(done, total); });
     if (!found || expected.empty() || *found == expected) return found;
     return fail(
         Code::conflict,

@@ -219,6 +219,18 @@ TEST_F(SplitModel, OnlyALockThatIsHeldMeansAnotherDownload) {
   EXPECT_EQ(lock_fails(Code::insufficient_storage).code, Code::insufficient_storage);
 }
 
+// clause: E-7
+TEST(Models, APathThatIsNotThereSaysWhatToGive) {
+  PoolWorld world;
+  const auto registered = register_model(world.context, world.folder / "absent.gguf", "");
+  ASSERT_FALSE(registered);
+  EXPECT_EQ(registered.error().code, Code::not_found);
+  EXPECT_EQ(registered.error().next, "give the path of a GGUF file");
+  const auto imported = import_folder(world.context, world.folder / "absent");
+  ASSERT_FALSE(imported);
+  EXPECT_FALSE(imported.error().next.empty());
+}
+
 // clause: P-18
 TEST(ImportHubCache, TakesTheSnapshotThatMainNamesElseTheNewest) {
   // Two snapshots of one repository were a conflict of ids.

@@ -73,7 +73,10 @@ TEST_F(Download, TakesUpWhatAnEarlierRunLeft) {
   world_.folder.write("m.gguf.part.json",
                       R"({"etag":"\"e1\"","sha256":")" + request_.sha256 + "\"}");
   world_.http.pages[url] = {page(206, "6789", "bytes 6-9/10")};
+  std::uint64_t checked = 0;
+  request_.checking = [&](std::uint64_t done, std::uint64_t) { checked = done; };
   ASSERT_TRUE(download_file(world_.context, request_));
+  EXPECT_EQ(checked, 6U);
   EXPECT_EQ(world_.files.read(request_.target, 100), whole_);
   EXPECT_EQ(sent_header(0, "Range"), "bytes=6-");
 }

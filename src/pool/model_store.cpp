@@ -17,6 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+Error with_next(Error error, const std::string& next) {
+  if (error.next.empty()) error.next = next;
+  return error;
+}
+
 std::vector<std::string> further_parts(const fs::path& first) {
   const auto split = parse_split_name(first.filename().string());
   std::vector<std::string> parts;
@@ -183,6 +188,9 @@ Result<void> put_entry(const PoolContext& context, const CatalogEntry& entry) {
 Result<CatalogEntry> register_model(const PoolContext& context, const fs::path& path,
                                     const std::string& as) {
   const fs::path absolute = fs::absolute(path).lexically_normal();
+  if (const auto found = context.files.stat(absolute); !found) {
+    return fail(with_next(found.error(), "give the path of a GGUF file"));
+  }
   CatalogEntry entry;
   entry.id = as.empty() ? default_model_id(absolute.filename().string()) : as;
   if (const auto good = check_new_id(entry.id); !good) return fail(good.error());
@@ -197,7 +205,7 @@ Result<CatalogEntry> register_model(const PoolContext& context, const fs::path& 
 
 Result<Imported> import_folder(const PoolContext& context, const fs::path& folder) {
   const auto found = context.files.stat(folder);
-  if (!found) return fail(found.error());
+  if (!found) return fail(with_next(found.error(), "give hf or the path of a folder"));
   if (found->kind != FileStat::Kind::directory) {
     return fail(Code::invalid_request, folder.string() + ": not a folder",
                 "llorch-pool models register " + folder.string());

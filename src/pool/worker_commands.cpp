@@ -9,6 +9,7 @@
 #include "pool/commands.h"
 #include "pool/worker_control.h"
 #include "pool/worker_probe.h"
+#include "pool/worker_stop.h"
 
 namespace llorch {
 namespace {
@@ -137,13 +138,15 @@ struct NoOptions {};
 int stop_all_command(const PoolContext& context, const NoOptions&) {
   const auto list = list_workers(context);
   for (const auto& warning : list.unreadable) print_warning(warning);
+  std::vector<WorkerRecord> records;
+  for (const auto& worker : list.workers) records.push_back(worker.record);
+  const auto outcomes = stop_workers(context, records);
   std::size_t failures = 0;
-  for (const auto& worker : list.workers) {
-    const auto stopped = stop_worker(context, worker.record);
-    if (stopped) {
-      print_text(worker.record.worker_id + " " + words_of(*stopped) + "\n");
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    if (outcomes[i]) {
+      print_text(records[i].worker_id + " " + words_of(*outcomes[i]) + "\n");
     } else {
-      report(stopped.error());
+      report(outcomes[i].error());
       ++failures;
     }
   }

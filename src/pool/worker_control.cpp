@@ -10,7 +10,9 @@
 #include "pool/backends.h"
 #include "pool/catalog.h"
 #include "pool/model_memory.h"
+#include "pool/worker_stop.h"
 #include "protocol/worker_api.h"
+#include "sys/interrupt.h"
 
 namespace llorch {
 namespace {
@@ -96,17 +98,22 @@ Result<std::uint16_t> choose_port(const PoolContext& context, const SpawnOptions
                   fmt::format("port {}: taken by {}", *options.port, other->worker_id),
                   "choose another --port, or none for the first free one");
     }
-    if (port_is_free(options.host, *options.port)) return *options.port;
+    const auto free = check_port(options.host, *options.port);
+    if (free) return *options.port;
+    if (free.error().code != Code::conflict) return fail(free.error());
     return fail(Code::conflict, fmt::format("port {}: taken by another program", *options.port),
                 "choose another --port, or none for the first free one");
   }
   for (std::uint16_t port = first_port; port <= last_port; ++port) {
-    if (holder(port) == nullptr && port_is_free(options.host, port)) return port;
+    if (holder(port) != nullptr) continue;
+    const auto free = check_port(options.host, port);
+    if (free) return port;
+    // What is wrong with the host is wrong on every port.
+    if (free.error().code != Code::conflict) return fail(free.error());
   }
-  return fail(
-      Code::conflict,
-      fmt::format("ports {}..{}: none can be bound on {}", first_port, last_port, options.host),
-      "llorch-pool worker list");
+  return fail(Code::conflict,
+              fmt::format("ports {}..{}: all taken on {}", first_port, last_port, options.host),
+              "llorch-pool worker list");
 }
 
 std::vector<std::string> command_of(const PoolContext& context, const SpawnOptions& options,
@@ -156,10 +163,12 @@ Result<WorkerRecord> start(const PoolContext& context, const SpawnOptions& optio
   record.spawned_at = rfc3339(context.clock.wall());
   record.status = "starting";
   record.log = (context.root.workers() / (record.worker_id + ".log")).string();
-  const auto pid = context.processes.spawn_detached(
-      {.argv = command_of(context, options, model, record),
-       .environment = {{"LLORCH_ROOT", context.root.path.string()}},
-       .log = record.log});
+  auto environment = device_order(context);
+  environment["LLORCH_ROOT"] = context.root.path.string();
+  const auto pid =
+      context.processes.spawn_detached({.argv = command_of(context, options, model, record),
+                                        .environment = std::move(environment),
+                                        .log = record.log});
   if (!pid) {
     Error error = pid.error();
     error.next = "build llorch-candled; it belongs into " + context.program_folder.string();
@@ -205,6 +214,7 @@ Result<void> wait_until_ready(const PoolContext& context, const WorkerRecord& re
       (void)context.files.remove(worker_file(context.root, record.worker_id));
       return fail(failure_of(context, record));
     }
+    if (context.interrupted() != 0) return {};  // whoever called looks, and stops it
     const auto page = context.http.get(request, limits::worker_file_bytes_max);
     if (page && page->reply.status == 200) {
       if (drawn) progress.update(100, 100);
@@ -221,13 +231,13 @@ Result<void> wait_until_ready(const PoolContext& context, const WorkerRecord& re
               "llorch-pool worker logs " + record.worker_id + " -f");
 }
 
-bool wait_until_gone(const PoolContext& context, const WorkerRecord& record, std::int64_t ms) {
-  const auto start_time = context.clock.now();
-  while (!is_gone(context.processes, record)) {
-    if (elapsed_ms(start_time, context.clock.now()) >= static_cast<double>(ms)) return false;
-    context.wait(poll_ms);
-  }
-  return true;
+// Nobody would look for a worker whose start was interrupted.
+Error stop_interrupted(const PoolContext& context, const WorkerRecord& record) {
+  const auto stopped = stop_worker(context, record);
+  if (!stopped) return stopped.error();
+  return {.code = Code::cancelled,
+          .message = record.worker_id + ": interrupted before it was ready, and stopped",
+          .next = "run the same command again"};
 }
 
 }  // namespace
@@ -270,9 +280,13 @@ Result<WorkerRecord> spawn_worker(const PoolContext& context, const SpawnOptions
   if (const auto room = require_memory(context, options, *backend, *model); !room) {
     return fail(room.error());
   }
+  const InterruptGuard guard;
   auto record = start(context, options, *model);
-  if (!record || !options.wait) return record;
-  if (const auto ready = wait_until_ready(context, *record); !ready) return fail(ready.error());
+  if (!record) return record;
+  const auto ready = options.wait ? wait_until_ready(context, *record) : Result<void>{};
+  if (context.interrupted() != 0) return fail(stop_interrupted(context, *record));
+  if (!ready) return fail(ready.error());
+  if (!options.wait) return record;
   record->status = "ready";
   if (const auto written = write_worker_file(context, *record); !written) {
     context.say("warning: " + written.error().message);
@@ -286,29 +300,6 @@ Result<WorkerRecord> find_worker(const PoolContext& context, const std::string& 
   }
   return fail(Code::not_found, "worker '" + worker_id + "': not on this host",
               "llorch-pool worker list");
-}
-
-Result<StopOutcome> stop_worker(const PoolContext& context, const WorkerRecord& record) {
-  const auto forget = [&](StopOutcome outcome) -> Result<StopOutcome> {
-    const auto removed = context.files.remove(worker_file(context.root, record.worker_id));
-    if (!removed) return fail(removed.error());
-    return outcome;
-  };
-  if (is_gone(context.processes, record)) return forget(StopOutcome::was_gone);
-  const auto asked = context.processes.signal(record.pid, SIGTERM);
-  if (!asked && asked.error().code != Code::not_found) return fail(asked.error());
-  // Its own drain limit passes first, when it keeps it.
-  const auto drain_ms = context.settings.integer("worker.drain_ms").value_or(30'000);
-  if (wait_until_gone(context, record, drain_ms + limits::worker_kill_wait_ms)) {
-    return forget(StopOutcome::drained);
-  }
-  (void)context.processes.signal(record.pid, SIGKILL);
-  if (wait_until_gone(context, record, limits::worker_kill_wait_ms)) {
-    return forget(StopOutcome::killed);
-  }
-  return fail(Code::timeout,
-              fmt::format("{}: process {} survives SIGKILL", record.worker_id, record.pid),
-              "look at it with ps; a driver may hold it");
 }
 
 }  // namespace llorch

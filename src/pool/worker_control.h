@@ -1,5 +1,5 @@
-// Starting and stopping worker processes of this host. Threads: one; two llorch-pool at once
-// exclude each other where they choose a port.
+// Starting worker processes of this host. Threads: one; two llorch-pool at once exclude each other
+// where they choose a port.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +26,11 @@ struct SpawnOptions {
 
 // Errors: invalid_request (no such backend), model_not_found, backend_error (backend unavailable),
 // insufficient_memory, conflict (port taken), model_load_failed (it ended before it was ready;
-// its log's last lines were said), timeout.
+// its log's last lines were said), timeout, cancelled (interrupted: what was started is stopped).
 Result<WorkerRecord> spawn_worker(const PoolContext& context, const SpawnOptions& options);
 
 // Errors: not_found, with the command that lists them.
 Result<WorkerRecord> find_worker(const PoolContext& context, const std::string& worker_id);
-
-// SIGTERM, time to drain, then SIGKILL; its file is deleted. One that is gone already is success.
-// Errors: not_found, forbidden, timeout (it survived SIGKILL).
-enum class StopOutcome { drained, killed, was_gone };
-Result<StopOutcome> stop_worker(const PoolContext& context, const WorkerRecord& record);
 
 // The last lines of a file, at most `lines`.
 std::vector<std::string> last_lines(FileSystem& files, const std::filesystem::path& path,

@@ -4,7 +4,7 @@
 #include <signal.h>
 
 #include "fakes/pool_world.h"
-#include "pool/worker_control.h"
+#include "pool/worker_stop.h"
 
 namespace llorch {
 namespace {
@@ -143,6 +143,38 @@ TEST_F(Workers, StopDrainsThenKillsAndDeletesTheFileOnly) {
     EXPECT_EQ(has_file("worker-cpu-a"), !want);
     EXPECT_TRUE(world_.files.exists(world_.context.root.workers() / "worker-cpu-a.log"));
   }
+}
+
+// clause: P-26
+TEST_F(Workers, SeveralAreAskedAtOnceAndShareOneTimeToDrain) {
+  // They were stopped one after the other: three busy ones took three drains.
+  std::vector<WorkerRecord> records;
+  for (const Pid pid : {7, 8, 9}) {
+    records.push_back(add("worker-cpu-" + std::to_string(pid), pid, 50));
+    world_.processes.processes[pid] = {"llorch-candled", false, 50};
+  }
+  world_.processes.on_signal = [&](Pid pid, int number) {
+    const bool drains = number == SIGTERM && pid != 9;
+    if (drains || number == SIGKILL) world_.processes.processes.erase(pid);
+  };
+  const auto outcomes = stop_workers(world_.context, records);
+  ASSERT_EQ(outcomes.size(), 3U);
+  EXPECT_EQ(outcomes[0], StopOutcome::drained);
+  EXPECT_EQ(outcomes[1], StopOutcome::drained);
+  EXPECT_EQ(outcomes[2], StopOutcome::killed);
+  const std::vector<std::pair<Pid, int>> sent = {
+      {7, SIGTERM}, {8, SIGTERM}, {9, SIGTERM}, {9, SIGKILL}};
+  EXPECT_EQ(world_.processes.signals, sent);
+  EXPECT_LE(world_.waited_ms, 36'000);
+  EXPECT_EQ(world_.said, std::vector<std::string>{"waiting for 1 worker to finish"});
+}
+
+TEST_F(Workers, AQuickStopSaysNothing) {
+  const auto record = add("worker-cpu-a", 7, 50);
+  world_.processes.processes[7] = {"llorch-candled", false, 50};
+  world_.processes.on_signal = [&](Pid pid, int) { world_.processes.processes.erase(pid); };
+  EXPECT_EQ(stop_worker(world_.context, record), StopOutcome::drained);
+  EXPECT_TRUE(world_.said.empty());
 }
 
 // clause: P-28

@@ -115,7 +115,7 @@ Result<Trial> try_worker(const PoolContext& context, const WorkerRecord& record,
   WebRequest request{.url = worker_url(record) + "/execute",
                      .method = "POST",
                      .headers = {"Content-Type: application/json"},
-                     .bearer = context.environment("LLORCH_WORKER_TOKEN").value_or(""),
+                     .bearer = context.settings.text("worker.token").value_or(""),
                      .body = encode_execute(job),
                      .direct = true};
   TrialStream stream(context, print);
@@ -141,7 +141,9 @@ Result<Trial> try_worker(const PoolContext& context, const WorkerRecord& record,
   if (status == 200) return stream.finish();
   Error error = decode_error(static_cast<unsigned>(status), refusal).error;
   error.message = record.worker_id + ": " + error.message;
-  if (status == 401) error.next = "set LLORCH_WORKER_TOKEN to the worker's";
+  if (status == 401) {
+    error.next = "set LLORCH_WORKER_TOKEN, or worker.token in llorch.toml, to the worker's";
+  }
   return fail(std::move(error));
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <netdb.h>
@@ -90,6 +92,24 @@ void read_memory(HostFacts& facts) {
 }
 #endif
 
+std::unexpected<Error> cannot_bind(const std::string& host, std::uint16_t port, int number,
+                                   const std::string& why) {
+  const std::string what = "port " + std::to_string(port) + " on " + host + ": " + why;
+  switch (number) {
+    case EADDRINUSE:
+      return fail(Code::conflict, what, "choose another port");
+    case EACCES:
+    case EPERM:
+      return fail(Code::forbidden, what, "choose a port from 1024 up, or another user");
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+      return fail(Code::invalid_request, what,
+                  "name an address of this machine: 127.0.0.1, 0.0.0.0");
+    default:
+      return fail(Code::internal, what);
+  }
+}
+
 }  // namespace
 
 HostFacts read_host_facts() {
@@ -109,20 +129,23 @@ HostFacts read_host_facts() {
   return facts;
 }
 
-bool port_is_free(const std::string& host, std::uint16_t port) {
+Result<void> check_port(const std::string& host, std::uint16_t port) {
   struct addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   struct addrinfo* found = nullptr;
-  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
+  const int unknown = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
+  if (unknown != 0) return cannot_bind(host, port, EADDRNOTAVAIL, ::gai_strerror(unknown));
   const int descriptor = ::socket(found->ai_family, SOCK_STREAM, 0);
   const int on = 1;  // as the server does, so that connections in TIME_WAIT do not count
   ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   const bool bound = ::bind(descriptor, found->ai_addr, found->ai_addrlen) == 0;
   const bool free = bound && ::listen(descriptor, 1) == 0;
-  ::close(descriptor);
+  const int number = free ? 0 : errno;
+  if (descriptor >= 0) ::close(descriptor);
   ::freeaddrinfo(found);
-  return free;
+  if (free) return {};
+  return cannot_bind(host, port, number, std::strerror(number));
 }
 
 std::filesystem::path program_folder() {

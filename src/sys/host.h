@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "base/result.h"
+
 namespace llorch {
 
 struct HostFacts {
@@ -19,8 +21,9 @@ struct HostFacts {
 };
 HostFacts read_host_facts();
 
-// Whether `host`:`port` could be bound just now.
-bool port_is_free(const std::string& host, std::uint16_t port);
+// Whether `host`:`port` can be bound just now. Errors: conflict (something holds it), forbidden
+// (not by this user), invalid_request (`host` is no address of this machine).
+Result<void> check_port(const std::string& host, std::uint16_t port);
 
 // The folder of the running program; "." when the system does not say.
 std::filesystem::path program_folder();

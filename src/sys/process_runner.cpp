@@ -23,6 +23,9 @@
 #include <sys/sysctl.h>
 #endif
 
+#include "base/limits.h"
+#include "sys/interrupt.h"
+
 extern char** environ;
 
 namespace llorch {
@@ -30,11 +33,25 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// The same file as a descriptor of 3 or more: one that became 0, 1 or 2, since ours were closed,
+// would be overwritten where the child's streams are put in place. Closed by exec.
+int above_streams(int descriptor) {
+  if (descriptor < 0 || descriptor > 2) return descriptor;
+  const int lifted = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+  const int reason = errno;
+  ::close(descriptor);
+  errno = reason;
+  return lifted;
+}
+
 struct Pipe {
   std::array<int, 2> ends = {-1, -1};
   Pipe() {
     if (::pipe(ends.data()) != 0) return;
-    for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
+    for (int& end : ends) {
+      ::fcntl(end, F_SETFD, FD_CLOEXEC);
+      end = above_streams(end);
+    }
   }
   ~Pipe() {
     close_end(0);
@@ -42,7 +59,7 @@ struct Pipe {
   }
   Pipe(const Pipe&) = delete;
   Pipe& operator=(const Pipe&) = delete;
-  bool open() const { return ends[0] >= 0; }
+  bool open() const { return ends[0] >= 0 && ends[1] >= 0; }
   void close_end(int which) {
     if (ends.at(which) >= 0) ::close(std::exchange(ends.at(which), -1));
   }
@@ -145,7 +162,7 @@ std::int64_t left_ms(steady_clock::time_point deadline) {
       0, std::chrono::duration_cast<std::chrono::milliseconds>(left).count());
 }
 
-// Reads both pipes until the child closed them or the deadline passed.
+// Reads both pipes until the child closed them, the deadline passed or we were interrupted.
 bool collect(Pipe& out, Pipe& err, const RunRequest& request, RunOutcome& outcome,
              steady_clock::time_point deadline) {
   std::array<pollfd, 2> watched = {pollfd{out.ends[0], POLLIN, 0}, pollfd{err.ends[0], POLLIN, 0}};
@@ -153,9 +170,10 @@ bool collect(Pipe& out, Pipe& err, const RunRequest& request, RunOutcome& outcom
   std::array<char, 16384> piece{};
   while (watched[0].fd >= 0 || watched[1].fd >= 0) {
     const auto wait_ms = left_ms(deadline);
-    if (wait_ms == 0) return false;
+    if (wait_ms == 0 || interrupt_number() != 0) return false;
+    // Also the longest that a signal right before poll() waits to be seen.
     constexpr std::int64_t tick_ms = 200;
-    const auto poll_ms = request.tick ? std::min(wait_ms, tick_ms) : wait_ms;
+    const auto poll_ms = std::min(wait_ms, tick_ms);
     const int ready = ::poll(watched.data(), watched.size(), static_cast<int>(poll_ms));
     if (request.tick) request.tick();
     if (ready < 0 && errno != EINTR) return false;
@@ -180,9 +198,22 @@ bool wait_until(Pid pid, int& status, steady_clock::time_point deadline) {
     const Pid ended = ::waitpid(pid, &status, WNOHANG);
     if (ended == pid) return true;
     if (ended < 0 && errno != EINTR) return true;
-    if (left_ms(deadline) == 0) return false;
+    if (left_ms(deadline) == 0 || interrupt_number() != 0) return false;
     ::usleep(2'000);
   }
+}
+
+// Asks the whole group to end, makes it after a while, and follows it.
+[[noreturn]] void end_with_child(Pid pid) {
+  ::kill(-pid, SIGTERM);
+  const auto deadline = steady_clock::now() + std::chrono::milliseconds(limits::child_stop_ms);
+  // Group and not child: what pip started may outlive pip.
+  while (::kill(-pid, 0) == 0 && left_ms(deadline) > 0) {
+    ::waitpid(pid, nullptr, WNOHANG);
+    ::usleep(10'000);
+  }
+  ::kill(-pid, SIGKILL);
+  die_of(interrupt_number());
 }
 
 #ifdef __APPLE__
@@ -235,9 +266,10 @@ class PosixProcessRunner final : public ProcessRunner {
  public:
   Result<RunOutcome> run(const RunRequest& request) override {
     assert(!request.argv.empty() && request.limit_ms > 0);
+    const InterruptGuard guard;
     Pipe out;
     Pipe err;
-    const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const int nothing = above_streams(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (!out.open() || !err.open() || nothing < 0) {
       return fail(Code::internal, std::string("pipe: ") + std::strerror(errno));
     }
@@ -256,6 +288,7 @@ class PosixProcessRunner final : public ProcessRunner {
     int status = 0;
     const bool in_time =
         collect(out, err, request, outcome, deadline) && wait_until(*pid, status, deadline);
+    if (interrupt_number() != 0) end_with_child(*pid);
     if (!in_time) {
       outcome.timed_out = true;
       ::kill(-*pid, SIGKILL);
@@ -267,8 +300,9 @@ class PosixProcessRunner final : public ProcessRunner {
 
   Result<Pid> spawn_detached(const SpawnRequest& request) override {
     assert(!request.argv.empty());
-    const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    const int log = ::open(request.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    const int nothing = above_streams(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const int log =
+        above_streams(::open(request.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
     if (nothing < 0 || log < 0) {
       const int number = errno;
       if (nothing >= 0) ::close(nothing);
@@ -295,8 +329,11 @@ class PosixProcessRunner final : public ProcessRunner {
     assert(pid > 0);  // 0 and below name groups
     if (::kill(pid, number) == 0) return {};
     const int reason = errno;
-    return fail(reason == ESRCH ? Code::not_found : Code::forbidden,
-                "signal process " + std::to_string(pid) + ": " + std::strerror(reason));
+    const std::string message =
+        "signal process " + std::to_string(pid) + ": " + std::strerror(reason);
+    if (reason == ESRCH) return fail(Code::not_found, message);
+    return fail(Code::forbidden, message,
+                "it is another user's: run this as that user, or as root");
   }
 };
 

@@ -48,6 +48,7 @@ struct ProcessFacts {
 class ProcessRunner {
  public:
   virtual ~ProcessRunner() = default;
+  // SIGINT and SIGTERM end the child with its whole process group, then this process.
   // Errors: not_found (no such program), internal. A limit that passes is an outcome.
   virtual Result<RunOutcome> run(const RunRequest& request) = 0;
   // Own session, stdin /dev/null, no file of ours inherited. Errors: not_found, forbidden.

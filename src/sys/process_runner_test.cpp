@@ -3,13 +3,16 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
 #include "fakes/temporary_folder.h"
 #include "sys/host.h"
+#include "sys/interrupt.h"
 
 namespace llorch {
 namespace {
@@ -61,6 +64,98 @@ TEST_F(Processes, AProgramThatIsNotThereIsNotFound) {
   }
 }
 
+// A process of its own that calls `body`; gives its pid.
+template <class Body>
+pid_t fork_and(const Body& body) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  body();
+  ::_exit(0);
+}
+
+bool appears(const std::filesystem::path& path) {
+  for (int tries = 0; tries < 2'000; ++tries) {
+    if (text_of(path).ends_with('\n')) return true;
+    ::usleep(5'000);
+  }
+  return false;
+}
+
+// clause: P-33
+TEST_F(Processes, ASignalEndsTheWholeGroupOfTheChildAndThenUs) {
+  // Ctrl-C left pip running in its own process group.
+  for (const int number : {SIGINT, SIGTERM}) {
+    TemporaryFolder folder;
+    const std::string script = "sleep 100 & echo $! > " + (folder / "pid").string() + "; wait";
+    const pid_t child =
+        fork_and([&] { (void)runner_->run({.argv = {"sh", "-c", script}, .limit_ms = 60'000}); });
+    ASSERT_TRUE(appears(folder / "pid"));
+    ::kill(child, number);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == number) << status;
+    const auto grandchild = runner_->inspect(std::stoi(text_of(folder / "pid")));
+    EXPECT_TRUE(!grandchild || !grandchild->has_value() || (*grandchild)->zombie);
+  }
+}
+
+TEST_F(Processes, AChildsStreamsAreRightWhereOursAreClosed) {
+  // The log became descriptor 0 and was closed in the child.
+  TemporaryFolder folder;
+  const pid_t child = fork_and([&] {
+    for (const int stream : {0, 1, 2}) ::close(stream);
+    const auto pid = runner_->spawn_detached(
+        {.argv = {"sh", "-c", "echo out; echo err >&2; cat; echo end"}, .log = folder / "log"});
+    if (pid) ::waitpid(*pid, nullptr, 0);
+    const auto ran =
+        runner_->run({.argv = {"sh", "-c", "echo out; echo err >&2"}, .limit_ms = 9'000});
+    ::_exit(ran && ran->out == "out\n" && ran->err == "err\n" ? 0 : 1);
+  });
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(text_of(folder / "log"), "out\nerr\nend\n");
+}
+
+TEST(Interrupt, IsNotedUnderAGuardAndObeyedAfterIt) {
+  const auto guarded = [] {
+    const InterruptGuard guard;
+    ::raise(SIGTERM);
+    return interrupt_number();
+  };
+  EXPECT_EXIT(::_exit(guarded()), testing::ExitedWithCode(SIGTERM), "");
+  EXPECT_EXIT(
+      {
+        guarded();
+        ::raise(SIGINT);
+      },
+      testing::KilledBySignal(SIGINT), "");
+  EXPECT_EXIT(
+      {
+        const InterruptGuard outer;
+        guarded();
+        ::raise(SIGINT);
+      },
+      testing::ExitedWithCode(130), "");
+  EXPECT_EXIT(
+      {
+        guarded();
+        die_of(SIGTERM);
+      },
+      testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(Interrupt, StaysIgnoredWhereItWas) {
+  EXPECT_EXIT(
+      {
+        ::signal(SIGINT, SIG_IGN);
+        const InterruptGuard guard;
+        ::raise(SIGINT);
+        ::_exit(interrupt_number());
+      },
+      testing::ExitedWithCode(0), "");
+}
+
 TEST_F(Processes, ADetachedProcessHasItsOwnSessionItsLogAndItsVariables) {
   TemporaryFolder folder;
   const auto pid = runner_->spawn_detached({.argv = {"sh", "-c", "echo got $LLORCH_PROBE; cat"},
@@ -93,6 +188,26 @@ TEST_F(Processes, WhatAPidIsCanBeToldFromLaterHolders) {
   ASSERT_TRUE(gone);
   EXPECT_FALSE(gone->has_value());
   EXPECT_EQ(runner_->signal(child, 0).error().code, Code::not_found);
+}
+
+TEST(Host, APortThatCannotBeBoundSaysWhy) {
+  // Everything was called "taken".
+  const int taken = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof(address);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::bind(taken, generic, size), 0);
+  ASSERT_EQ(::listen(taken, 1), 0);
+  ASSERT_EQ(::getsockname(taken, generic, &size), 0);
+  const std::uint16_t port = ntohs(address.sin_port);
+  EXPECT_EQ(check_port("127.0.0.1", port).error().code, Code::conflict);
+  ::close(taken);
+  EXPECT_TRUE(check_port("127.0.0.1", port));
+  // RFC 5737: an address for documentation, no machine has it. RFC 2606: a name that is none.
+  EXPECT_EQ(check_port("192.0.2.1", port).error().code, Code::invalid_request);
+  EXPECT_EQ(check_port("x.invalid", port).error().code, Code::invalid_request);
+  if (::geteuid() == 0) return;  // root may bind any
+  EXPECT_EQ(check_port("127.0.0.1", 1).error().code, Code::forbidden);
 }
 
 TEST(Host, FactsOfThisMachineAreFilled) {

@@ -68,6 +68,7 @@ struct PoolWorld {
   std::map<std::string, std::string> environment;
   std::vector<std::string> said;
   std::int64_t waited_ms = 0;
+  int interrupted = 0;
   PoolContext context{.files = files,
                       .processes = processes,
                       .http = http,
@@ -91,6 +92,7 @@ struct PoolWorld {
                             waited_ms += ms;
                             clock.advance(std::chrono::milliseconds(ms));
                           },
+                      .interrupted = [this] { return interrupted; },
                       .say = [this](const std::string& line) { said.push_back(line); },
                       .draw = [](const std::string&) {},
                       .messages = {}};
