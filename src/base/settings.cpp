@@ -309,7 +309,10 @@ Result<void> load_file(const fs::path& path, Settings& into) {
                 "edit " + path.string());
   }
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) return fail(Code::forbidden, "settings: " + path.string() + ": cannot be read");
+  if (!stream) {
+    return fail(Code::forbidden, "settings: " + path.string() + ": cannot be read",
+                "make it readable for this user, or set LLORCH_CONFIG to another file");
+  }
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   return read_settings_text(text, path.string(), into);
 }

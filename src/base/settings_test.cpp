@@ -2,6 +2,8 @@
 
 #include <fstream>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 namespace llorch {
@@ -148,6 +150,23 @@ TEST_F(SettingsFiles, OnlyAFileThatWasAskedForMustExist) {
   const auto settings = load_settings(sources_);
   ASSERT_FALSE(settings);
   EXPECT_EQ(settings.error().code, Code::not_found);
+}
+
+// clause: E-7
+TEST_F(SettingsFiles, AFileThatCannotBeReadSaysWhatToDo) {
+  // Nobody opens a socket as a file, not even root.
+  const auto path = (folder_ / "llorch.toml").string();
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  ASSERT_LT(path.size(), sizeof(address.sun_path));
+  path.copy(address.sun_path, path.size());
+  const int holder = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(::bind(holder, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ::close(holder);
+  sources_.files = {path};
+  const auto settings = load_settings(sources_);
+  ASSERT_FALSE(settings);
+  EXPECT_EQ(settings.error().code, Code::forbidden);
+  EXPECT_FALSE(settings.error().next.empty());
 }
 
 }  // namespace

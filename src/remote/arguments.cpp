@@ -1,7 +1,6 @@
 #include "remote/arguments.h"
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <unistd.h>
@@ -81,68 +80,58 @@ Result<std::string> read_stdin() {
   for (;;) {
     const ssize_t got = ::read(STDIN_FILENO, chunk, sizeof chunk);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(Code::internal, std::string("stdin: ") + std::strerror(errno));
+    if (got < 0) {
+      return fail(Code::internal, std::string("stdin: ") + std::strerror(errno),
+                  "give stdin a file or a pipe, or the prompt itself to --prompt");
+    }
     if (got == 0) return text;
     text.append(chunk, static_cast<std::size_t>(got));
     if (text.size() > limits::prompt_bytes_max) {
-      return fail(Code::too_large, "stdin: a prompt of more than 1 MiB");
+      return fail(Code::too_large, "stdin: a prompt of more than 1 MiB", "shorten the prompt");
     }
   }
-}
-
-std::string variable(const char* name) {
-  const char* const value = std::getenv(name);
-  return value == nullptr ? std::string{} : value;
 }
 
 Result<void> check_text(const char* flag, std::string_view text) {
   if (text.size() > limits::prompt_bytes_max) {
-    return fail(Code::too_large, std::string(flag) + ": more than 1 MiB");
+    return fail(Code::too_large, std::string(flag) + ": more than 1 MiB", "shorten the text");
   }
-  if (!is_utf8(text)) return fail(Code::invalid_request, std::string(flag) + ": not UTF-8 text");
-  return {};
+  if (is_utf8(text)) return {};
+  return fail(Code::invalid_request, std::string(flag) + ": not UTF-8 text",
+              "convert it: iconv -t UTF-8");
 }
 
 Result<void> check(const InferOptions& options) {
-  if (options.prompt.empty()) return fail(Code::invalid_request, "--prompt: is empty");
+  const auto refuse = [](const char* why) {
+    return fail(Code::invalid_request, why, "llorch infer --help");
+  };
+  if (options.prompt.empty()) return refuse("--prompt: is empty");
   if (const auto ok = check_text("--prompt", options.prompt); !ok) return ok;
   if (const auto ok = check_text("--system", options.system); !ok) return ok;
   if (options.stop.size() > limits::stop_strings_max) {
-    return fail(Code::invalid_request, "--stop: given more than 16 times");
+    return refuse("--stop: given more than 16 times");
   }
   for (const auto& stop : options.stop) {
     if (stop.empty() || stop.size() > limits::stop_bytes_max || !is_utf8(stop)) {
-      return fail(Code::invalid_request, "--stop: want 1 to 256 bytes of UTF-8 text");
+      return refuse("--stop: want 1 to 256 bytes of UTF-8 text");
     }
   }
   if (options.raw && !options.system.empty()) {
-    return fail(Code::invalid_request, "--system: a --raw prompt has no messages");
+    return refuse("--system: a --raw prompt has no messages");
   }
-  return {};
-}
-
-// The orchestrator's address by flag, else environment, else llorch.toml, else the default.
-Result<void> find_orchestrator(InferOptions& options, const std::optional<std::string>& flag) {
-  if (flag) {
-    options.orchestrator_url = *flag;
-    return {};
-  }
-  const auto files = make_file_system();
-  const auto settings = load_settings(default_settings_sources(find_root(*files).path));
-  if (!settings) return fail(settings.error());
-  if (auto url = settings->text("orchestrator_url")) options.orchestrator_url = std::move(*url);
   return {};
 }
 
 Result<InferOptions> infer_options(Flags flags) {
   auto options = std::move(flags.infer);
-  if (options.worker.empty()) {
-    if (const auto found = find_orchestrator(options, flags.orchestrator_url); !found) {
-      return fail(found.error());
-    }
-  }
-  options.worker_token = variable("LLORCH_WORKER_TOKEN");
-  options.api_token = variable("LLORCH_API_TOKEN");
+  const auto files = make_file_system();
+  const auto settings = load_settings(default_settings_sources(find_root(*files).path));
+  if (!settings) return fail(settings.error());
+  const auto url =
+      flags.orchestrator_url ? flags.orchestrator_url : settings->text("orchestrator_url");
+  options.orchestrator_url = url.value_or(options.orchestrator_url);
+  options.worker_token = settings->text("worker.token").value_or("");
+  options.api_token = settings->text("api_token").value_or("");
   if (options.prompt == "-") {
     auto text = read_stdin();
     if (!text) return fail(text.error());

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "fakes/temporary_folder.h"
 #include "protocol/execute_request.h"
 #include "protocol/json_parse.h"
 #include "remote/completion.h"
@@ -101,6 +102,7 @@ TEST(Arguments, RefuseWhatNoWorkerWouldTake) {
       EXPECT_TRUE(said.starts_with("error: ")) << said;
     } else {
       EXPECT_EQ(exit_code(parsed.error().code), exit_usage);
+      EXPECT_FALSE(parsed.error().next.empty());
     }
   }
 }
@@ -139,6 +141,21 @@ TEST(Arguments, TakeTokensAndTheOrchestratorFromTheEnvironment) {
   EXPECT_EQ(options.api_token, "api-secret");
   EXPECT_EQ(options.orchestrator_url, "http://10.0.0.1:9000");
   EXPECT_EQ(flagged.orchestrator_url, "http://h:1");
+}
+
+// clause: C-9
+TEST(Arguments, TakeTokensFromTheSettingsFileWhereTheEnvironmentHasNone) {
+  // Only the environment was asked.
+  TemporaryFolder folder;
+  const auto file =
+      folder.write("llorch.toml", "api_token = \"file-api\"\n[worker]\ntoken = \"file-worker\"\n");
+  ::setenv("LLORCH_CONFIG", file.c_str(), 1);
+  ::setenv("LLORCH_API_TOKEN", "environment-api", 1);
+  const auto options = infer_of(parse({"infer", "--worker", "h:1", "--prompt", "x"}));
+  ::unsetenv("LLORCH_API_TOKEN");
+  ::unsetenv("LLORCH_CONFIG");
+  EXPECT_EQ(options.worker_token, "file-worker");
+  EXPECT_EQ(options.api_token, "environment-api");
 }
 
 // clause: C-1
@@ -244,6 +261,7 @@ TEST(InferTarget, RefusesATokenThatWouldBreakTheHead) {
   EXPECT_EQ(target.error().message.find("Evil"), std::string::npos) << "the token is shown";
 }
 
+// clause: C-10
 TEST(Completion, NamesEveryCommandAndItsFlags) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     SCOPED_TRACE(shell);

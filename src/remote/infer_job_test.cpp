@@ -387,6 +387,7 @@ TEST_F(InferJobTest, ATaskIsFollowedAcrossCutConnections) {
   }
 }
 
+// clause: C-11
 TEST_F(InferJobTest, AnUnnamedModelIsTheOneThatIsServed) {
   peer.routes["GET /v1/models"] = replies(200, R"({"data":[{"id":"smollm2"}]})");
   peer.routes["POST /v2/tasks"] = replies(202, R"({"job_id":"t1"})");
@@ -399,6 +400,7 @@ TEST_F(InferJobTest, AnUnnamedModelIsTheOneThatIsServed) {
   EXPECT_EQ(parse_json_object(task->body)->at("model"), "smollm2");
 }
 
+// clause: C-11
 TEST_F(InferJobTest, AWorkerInOrchestratordsPlaceIsNamedWithTheRightCommand) {
   Health health;
   health.worker_id = "worker-cpu-abc123";

@@ -23,8 +23,8 @@ struct InferOptions {
   std::vector<std::string> stop;
   bool raw = false;          // the prompt goes past the chat template
   bool json = false;         // one object at the end in place of the text
-  std::string worker_token;  // LLORCH_WORKER_TOKEN
-  std::string api_token;     // LLORCH_API_TOKEN
+  std::string worker_token;  // LLORCH_WORKER_TOKEN, or worker.token of llorch.toml
+  std::string api_token;     // LLORCH_API_TOKEN, or api_token of llorch.toml
 };
 
 }  // namespace llorch

@@ -7,17 +7,19 @@ namespace llorch {
 namespace {
 
 Result<net::Url> base_url(std::string_view what, std::string_view text) {
+  const char* const example = "llorch infer --worker localhost:8080 --prompt \"Hello\"";
   const bool bare = text.find("://") == text.npos;
   const auto colon = text.rfind(':');
   if (bare && (colon == text.npos || text.find(']', colon) != text.npos)) {
-    return fail(Code::invalid_request, fmt::format("{} '{}': want HOST:PORT", what, text),
-                "llorch infer --worker localhost:8080 --prompt \"Hello\"");
+    return fail(Code::invalid_request, fmt::format("{} '{}': want HOST:PORT", what, text), example);
   }
   auto url = net::parse_url(bare ? fmt::format("http://{}", text) : std::string(text));
-  if (!url)
-    return fail(url.error().code, fmt::format("{} '{}': {}", what, text, url.error().message));
+  if (!url) {
+    return fail(url.error().code, fmt::format("{} '{}': {}", what, text, url.error().message),
+                example);
+  }
   if (url->target != "/") {
-    return fail(Code::invalid_request, fmt::format("{} '{}': want no path", what, text));
+    return fail(Code::invalid_request, fmt::format("{} '{}': want no path", what, text), example);
   }
   return url;
 }
@@ -31,8 +33,10 @@ std::string next_step(const Error& error, const InferTarget& target) {
                     : "name a worker: " + infer_on_worker("HOST:PORT");
     case Code::unauthorized:
     case Code::forbidden:
-      return worker ? "set LLORCH_WORKER_TOKEN to the worker's token"
-                    : "set LLORCH_API_TOKEN to a key of the orchestrator";
+      return worker
+                 ? "set LLORCH_WORKER_TOKEN, or worker.token in llorch.toml, to the worker's token"
+                 : "set LLORCH_API_TOKEN, or api_token in llorch.toml, to a key of the "
+                   "orchestrator";
     case Code::queue_full:
       return fmt::format("try again in {} s", (error.retry_after_ms.value_or(1000) + 999) / 1000);
     case Code::draining:
@@ -81,7 +85,8 @@ Result<InferTarget> infer_target(const InferOptions& options) {
   if (!net::is_header_value(target.token)) {
     return fail(Code::invalid_request,
                 fmt::format("{}: holds characters that no HTTP header can carry",
-                            worker ? "LLORCH_WORKER_TOKEN" : "LLORCH_API_TOKEN"));
+                            worker ? "LLORCH_WORKER_TOKEN" : "LLORCH_API_TOKEN"),
+                "give it the token alone, without line breaks");
   }
   return target;
 }
