@@ -82,5 +82,6 @@ test_model() {
   mkdir -p "$repo/.runtime" "$repo/.test-models"
   LLORCH_ROOT="$repo" "$1/llorch-pool" models download smollm2 >/dev/null </dev/null || return
   LLORCH_ROOT="$repo" "$1/llorch-pool" models info smollm2 --json |
-    python3 -c 'import json, sys; print(sys.argv[1] + "/" + json.load(sys.stdin)["path"])' "$repo"
+    python3 -c 'import json, os, sys; print(os.path.join(sys.argv[1], json.load(sys.stdin)["path"]))' \
+      "$repo" # the catalog's rule: relative paths are below the root, absolute ones stay
 }

@@ -10,7 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 model="${LLORCH_MODEL:-smollm2}"
 bin="$repo/build/bin"
-up_file="$repo/build/up.worker"
+up_file="$repo/build/up.worker" # ID ADDRESS MODEL
+worker_id=""
 
 build() {
   "$repo/tools/setup.sh"
@@ -23,20 +24,43 @@ get_model() {
   "$bin/llorch-pool" models download "$model"
 }
 
-# spawn [ARGUMENT...]: starts a worker and waits until it answers; sets worker_id and worker_address.
-spawn() {
-  local reply # "worker-cpu-a1b2c3 is ready at http://127.0.0.1:8001"
-  echo "Starting a worker with $model"
-  # Its own hint for a next step is not ours, so its messages are shown only when it fails.
-  if ! reply="$("$bin/llorch-pool" worker spawn cpu --model "$model" "$@" 2>"$log_dir/spawn.log")"; then
-    cat "$log_dir/spawn.log" >&2
-    return 1
-  fi
-  worker_id="${reply%% *}"
-  worker_address="${reply##*/}"
+# end_spawn PID STATUS: llorch-pool stops the worker it waits for, then this script ends too.
+end_spawn() {
+  kill -TERM "$1" 2>/dev/null || true
+  wait "$1" || true
+  exit "$2"
 }
 
-stop_worker() { "$bin/llorch-pool" worker stop "$1" >/dev/null; }
+# spawn [ARGUMENT...]: starts a worker and waits until it answers; sets worker_id and worker_address.
+spawn() {
+  local reply pid status=0 # "worker-cpu-a1b2c3 is ready at http://127.0.0.1:8001"
+  echo "Starting a worker with $model"
+  mkdir -p "$log_dir"
+  # Its own hint for a next step is not ours, so its messages are shown only when it fails. In the
+  # background: bash acts on a signal only between commands, and would wait for the model.
+  "$bin/llorch-pool" worker spawn cpu --model "$model" "$@" \
+    >"$log_dir/spawn.reply" 2>"$log_dir/spawn.log" </dev/null &
+  pid=$!
+  # shellcheck disable=SC2064  # this pid, not a later one
+  trap "end_spawn $pid 130" INT
+  # shellcheck disable=SC2064
+  trap "end_spawn $pid 143" TERM
+  wait "$pid" || status=$?
+  reply="$(<"$log_dir/spawn.reply")"
+  if ((status == 0)); then
+    worker_id="${reply%% *}"
+    worker_address="${reply##*/}"
+  else
+    cat "$log_dir/spawn.log" >&2
+  fi
+  # From here on the trap on EXIT knows the worker.
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  return "$status"
+}
+
+# The trap on EXIT while a worker of ours runs that nothing else would stop.
+stop_worker() { [[ -z $worker_id ]] || "$bin/llorch-pool" worker stop "$worker_id" >/dev/null; }
 
 # The largest model of the catalog that fits this machine and is larger than the one just used.
 suggest_model() {
@@ -55,13 +79,13 @@ if better:
 once() {
   build
   get_model
+  trap stop_worker EXIT
   spawn
-  trap 'stop_worker "$worker_id"' EXIT
   local prompt="${LLORCH_PROMPT:-}" status=0
   "$bin/llorch" infer --worker "$worker_address" --max-tokens 256 \
     --prompt "${prompt:-Why is the sky blue?}" || status=$?
   trap - EXIT
-  stop_worker "$worker_id"
+  stop_worker
   ((status == 0)) || exit "$status"
   printf '\nThe worker has stopped. Next:\n'
   echo '  make up                       keeps a worker running for curl and the openai clients'
@@ -71,7 +95,7 @@ once() {
 
 how_to_use() {
   cat <<TEXT
-A worker is up: $1 on http://$2 (model $model). Use it:
+A worker is up: $1 on http://$2 (model $3). Use it:
   build/bin/llorch infer --worker $2 --prompt "Hello" --max-tokens 20
   curl http://$2/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":20}'
@@ -81,25 +105,36 @@ Stop it: make down
 TEXT
 }
 
-# Whether the worker of an earlier `up` still answers.
+# Whether the worker of an earlier `up` still answers there, and not another program; sets
+# up_id, up_address and up_model.
 still_up() {
   [[ -f $up_file ]] || return 1
-  read -r worker_id worker_address <"$up_file"
-  curl -fsS -m 5 -o /dev/null "http://$worker_address/health" 2>/dev/null
+  read -r up_id up_address up_model <"$up_file" || return 1
+  curl -fsS -m 5 "http://$up_address/health" 2>/dev/null |
+    python3 -c 'import json, sys; sys.exit(json.load(sys.stdin).get("worker_id") != sys.argv[1])' \
+      "$up_id" 2>/dev/null
 }
 
 up() {
   local port="${LLORCH_UP_PORT:-}"
   port="${port:-8080}"
   build
-  if ! still_up; then
+  if still_up; then
+    if [[ -n ${LLORCH_MODEL:-} && $LLORCH_MODEL != "$up_model" ]]; then
+      stop_with "a worker with $up_model is up already: $up_id on http://$up_address" \
+        "make down, then make up MODEL=$LLORCH_MODEL" 5
+    fi
+  else
     get_model
+    trap stop_worker EXIT
     if ! spawn --port "$port"; then
       stop_with "no worker on port $port" "if the port is taken: make up PORT=8081" 5
     fi
-    echo "$worker_id $worker_address" >"$up_file"
+    echo "$worker_id $worker_address $model" >"$up_file"
+    trap - EXIT
+    still_up || stop_with "$worker_id does not answer" "build/bin/llorch-pool worker logs $worker_id"
   fi
-  how_to_use "$worker_id" "$worker_address"
+  how_to_use "$up_id" "$up_address" "$up_model"
 }
 
 down() {
@@ -107,10 +142,12 @@ down() {
     echo 'nothing is up'
     return
   fi
-  read -r worker_id worker_address <"$up_file"
-  if ! "$bin/llorch-pool" worker stop "$worker_id"; then
-    "$bin/llorch-pool" worker cleanup
-  fi
+  local id status=0
+  read -r id _ <"$up_file"
+  "$bin/llorch-pool" worker stop "$id" || status=$?
+  # 3: unknown to this root. It may have been stopped by hand, or LLORCH_ROOT is another one now.
+  if ((status == 3)) && ! still_up; then status=0; fi
+  ((status == 0)) || stop_with "$id is still up" "try make down again, or read its log" "$status"
   rm -f "$up_file"
 }
 

@@ -143,13 +143,21 @@ def fake_worker_program():
 def model_path():
     if given := os.environ.get("LLORCH_TEST_MODEL"):
         return pathlib.Path(given).resolve()
-    catalog = REPOSITORY / ".test-models/catalog.json"
-    if catalog.exists():
-        for model in json.loads(catalog.read_text(encoding="utf-8"))["models"]:
-            path = REPOSITORY / ".test-models" / model["path"]
-            if model["id"] == "smollm2" and path.exists():
-                return path
+    if found := catalog_model(REPOSITORY):
+        return found
     raise Missing("no smollm2: LLORCH_TEST_MODEL=FILE, or llorch-pool models download smollm2")
+
+
+def catalog_model(root):
+    """The file of smollm2 in this root's catalog; None when it is not there."""
+    catalog = root / ".test-models/catalog.json"
+    if not catalog.exists():
+        return None
+    for model in json.loads(catalog.read_text(encoding="utf-8"))["models"]:
+        path = root / model["path"]  # relative ones are below the root, absolute ones stay
+        if model["id"] == "smollm2" and path.is_file():
+            return path
+    return None
 
 
 def environment(**more):
