@@ -22,6 +22,7 @@ class Fault:
     """What goes wrong with one answer; the server uses up one per file request."""
     status: int = 0            # answer this instead of the file
     headers: dict = field(default_factory=dict)
+    reset: bool = False        # close the connection without an answer
     cut_after: int = -1        # close the connection after so many body bytes
     pause_after: int = -1      # send so many, then wait for `resume`
     resume: threading.Event = field(default_factory=threading.Event)
@@ -132,6 +133,9 @@ class HubServer:
         if self.cdn:
             return self._send_status(request, 302, {"Location": self.cdn.url + path})
         fault = self._next_fault()
+        if fault.reset:
+            request.close_connection = True
+            return None
         if fault.status:
             return self._send_status(request, fault.status, fault.headers)
         repository = self.repositories.get(name)

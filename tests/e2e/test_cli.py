@@ -227,14 +227,36 @@ def test_a_reader_that_leaves_ends_it_quietly_and_frees_the_slot(bin_dir, worker
 
 
 # clause: C-8, C-9
-def test_infer_takes_the_token_from_the_environment_only(fresh_worker, run):
+def test_infer_takes_the_token_from_the_settings_and_no_flag(fresh_worker, run, root):
     token = "a-token-of-more-than-sixteen"
     worker = fresh_worker("--slots", 1, "--ctx-tokens", 256, environment={"LLORCH_WORKER_TOKEN": token})
     command = ["llorch", "infer", "--worker", f"127.0.0.1:{worker.port}", "--prompt", "Hi",
                "--max-tokens", "2"]
     assert run(*command).returncode == 4
     assert run(*command, LLORCH_WORKER_TOKEN=token).returncode == 0
+    (root / "llorch.toml").write_text(f'[worker]\ntoken = "{token}"\n')
+    assert run(*command).returncode == 0
+    assert run(*command, LLORCH_WORKER_TOKEN="another-of-more-than-16").returncode == 4
     assert "token" not in [flag for flag in re.findall(r"--(\S+)", run("llorch", "infer", "--help").stdout)]
+
+
+# clause: C-11, E-7
+def test_infer_without_a_worker_goes_to_orchestratord_and_names_a_worker_there(worker, run):
+    away = run("llorch", "infer", "--prompt", "Hi", "--orchestrator-url", f"http://127.0.0.1:{free_port()}")
+    assert away.returncode == 6 and "orchestratord" in away.stderr and "--worker" in away.stderr
+    url = f"http://127.0.0.1:{worker.port}"
+    done = run("llorch", "infer", "--prompt", "Hi", LLORCH_ORCHESTRATOR_URL=url)
+    assert done.returncode != 0 and done.stdout == ""
+    assert f"next: llorch infer --worker 127.0.0.1:{worker.port}" in done.stderr
+
+
+# clause: C-10
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(run, shell):
+    done = run("llorch", "completion", shell)
+    assert done.returncode == 0 and "infer" in done.stdout and done.stderr == ""
+    refused = run("llorch", "completion", "tcsh")
+    assert refused.returncode == 2 and "next: " in refused.stderr
 
 
 # clause: C-8

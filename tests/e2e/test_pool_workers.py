@@ -8,10 +8,11 @@ import os
 import re
 import signal
 import socket
+import subprocess
 
 import pytest
 
-from support import wait_until
+from support import clean_environment, wait_until
 
 
 @pytest.fixture
@@ -150,6 +151,23 @@ def test_a_worker_that_fails_says_why_and_leaves_its_log(pool, root, tmp_path):
     assert list((root / ".runtime/workers").glob("*.log"))
 
 
+# clause: P-33, E-6
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_spawn_stops_the_worker(pool, root, bin_dir, number, code):
+    child = subprocess.Popen([bin_dir / "llorch-pool", "worker", "spawn", "cpu", "--model", "smollm2"],
+                             env=clean_environment(LLORCH_ROOT=root), text=True,
+                             stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    wait_until(lambda: worker_files(root), "the worker's file")
+    worker = only_worker(root)["pid"]
+    os.kill(worker, signal.SIGSTOP)  # it cannot become ready meanwhile
+    child.send_signal(number)
+    os.kill(worker, signal.SIGCONT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == code, err
+    assert "error: worker-cpu-" in err and "\nnext: " in err
+    assert is_gone(worker) and not worker_files(root)
+
+
 # clause: P-21
 @pytest.mark.parametrize(("arguments", "code", "says"), [
     (("cpu", "--model", "smollm"), 3, "did you mean 'smollm2'"),
@@ -158,6 +176,7 @@ def test_a_worker_that_fails_says_why_and_leaves_its_log(pool, root, tmp_path):
     (("abacus", "--model", "smollm2"), 2, "llorch-pool backends list"),
     (("cpu", "--model", "smollm2", "--gpu", "7"), 2, "--gpu 7"),
     (("cpu",), 2, "--model"),
+    (("cpu", "--model", "smollm2", "--host", "192.0.2.1"), 2, "an address of this machine"),
 ])
 def test_spawn_refuses(pool, root, arguments, code, says):
     done = pool("worker", "spawn", *arguments)
@@ -192,7 +211,7 @@ def test_backends_list_has_its_exact_form(pool, root):
         ("cpu", 3), ("metal", 1), ("cuda", 2)]
 
 
-# clause: P-30, P-31
+# clause: P-30, P-31, P-32
 def test_status_doctor_and_purge(pool, root):
     status = json.loads(pool("status", "--json").stdout)
     assert status["models_downloaded"] == ["smollm2"] and status["workers"] == []
@@ -205,6 +224,12 @@ def test_status_doctor_and_purge(pool, root):
     cached.write_bytes(b"x" * 1000)
     assert pool("kv", "purge").stdout == "Purged 1 files, 1.0 kB freed\n"
     assert not cached.exists()
+    precious = root / "precious/file"
+    precious.parent.mkdir()
+    precious.write_bytes(b"x")
+    (root / ".runtime/kv/link").symlink_to(precious.parent)
+    assert json.loads(pool("kv", "purge", "--json").stdout)["files"] == 1
+    assert precious.exists() and not (root / ".runtime/kv/link").is_symlink()
 
 
 def test_unknown_commands_name_the_near_one(pool):
