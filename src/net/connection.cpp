@@ -92,7 +92,9 @@ Task<std::optional<RequestHead>> Connection::read_head() {
     in_head_ = true;
     const bool more = co_await read_more();
     in_head_ = false;
-    if (!more) {
+    // Bytes that come together with the deadline may begin a head, but not go on with one.
+    const bool late = begun && transport_.timed_out();
+    if (!more || late) {
       if (!in_.empty()) co_await refuse_late("the head took too long");
       co_return std::nullopt;
     }
@@ -144,7 +146,7 @@ Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length, std::strin
     if (have == length) co_return true;
     if (read_posted_) {  // the peer sent this request before the last one was answered
       const bool more = co_await read_more();
-      if (!more) co_return false;
+      if (!more || transport_.timed_out()) co_return false;
       continue;
     }
     if (have == body.size()) {
@@ -152,7 +154,7 @@ Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length, std::strin
     }
     const auto room = asio::buffer(body.data() + have, body.size() - have);
     const auto [error, received] = co_await transport_.read_some(room, as_result);
-    if (error) co_return false;
+    if (error || transport_.timed_out()) co_return false;
     have += received;
   }
 }
@@ -168,7 +170,7 @@ Task<Guarded<bool>> Connection::read_chunked_body(std::string& body) {
     }
     if (decoder.done()) co_return true;
     const bool more = co_await read_more();
-    if (!more) co_return false;
+    if (!more || transport_.timed_out()) co_return false;
   }
 }
 
@@ -180,7 +182,7 @@ Task<bool> Connection::read_more() {
     if (!read_posted_) co_return !gone_;
   }
   const auto [error, received] = co_await transport_.read_some(in_.prepare(), as_result);
-  if (error) gone_ = true;
+  gone_ = error && !transport_.timed_out();  // our own deadline says nothing of the peer
   in_.commit(received);
   co_return !error;
 }
@@ -215,6 +217,7 @@ Task<void> Connection::answer() {
 // For requests that no handler sees; the connection is not used after it.
 Task<void> Connection::refuse(unsigned status, std::string message) {
   ++core_->counters.requests_refused;
+  transport_.disarm();
   keep_alive_ = false;
   bodiless_ = false;
   const std::string body = core_->error_body(status, message);

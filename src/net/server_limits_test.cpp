@@ -97,6 +97,31 @@ TEST(SlowPeers, CannotStretchAHeadByOneByteAtATime) {
   EXPECT_TRUE(heard.starts_with("HTTP/1.1 408 ")) << heard;
 }
 
+// A deadline that passes while a read has just completed ended no read, and was lost for ever: the
+// connection of a peer that fell silent then stayed open.
+// clause: W-41
+TEST(SlowPeers, AreToldEvenWhenTheDeadlineComesBetweenTwoReads) {
+  Loopback at(answer_size, small());
+  std::string heard;
+  at.run([&]() -> Task<void> {
+    Peer peer(at.io);
+    co_await peer.connect(at.port);
+    co_await peer.send(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n");
+    const std::string interim = co_await peer.read_until("\r\n\r\n");
+    EXPECT_EQ(interim, "HTTP/1.1 100 Continue\r\n\r\n");
+    // More than one read takes, so that the second completes at once; and the loop is held up until
+    // the deadline is due as well.
+    const std::string most(99'999, 'b');
+    const std::size_t sent = peer.socket().write_some(asio::buffer(most));
+    EXPECT_GT(sent, 80'000U);
+    const auto due = std::chrono::steady_clock::now() + milliseconds(500);
+    while (std::chrono::steady_clock::now() < due) continue;
+    heard = co_await peer.read_until("}}");
+  });
+  EXPECT_TRUE(heard.starts_with("HTTP/1.1 408 ")) << heard;
+}
+
 // clause: W-14
 TEST(LargeRequests, AreRefusedAndTheRefusalCanBeRead) {
   const std::string post = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";

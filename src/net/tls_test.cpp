@@ -13,6 +13,7 @@
 namespace llorch::net {
 namespace {
 
+using testing::get;
 using testing::Loopback;
 using testing::patience;
 using testing::Peer;
@@ -107,6 +108,41 @@ TEST(Tls, IsRefusedByAClientThatDoesNotTrustTheCertificate) {
     EXPECT_FALSE(unencrypted);
   });
   EXPECT_EQ(at.server->counters().requests, 0U);
+}
+
+// The server waited two seconds for the peer to close TLS, then reset the connection: a slow reader
+// lost what the kernel still held for it.
+TEST(Tls, ASlowReaderGetsTheWholeReplyAfterTheServerHasClosed) {
+  const std::string body(60'000, 'b');  // less than the kernel holds for a slow reader
+  TlsLoopback at([&](Exchange& exchange) -> Task<void> {
+    HttpResponse response{200, {}, body};
+    const auto sent = co_await exchange.reply(std::move(response));
+    EXPECT_TRUE(sent);
+  });
+  std::string heard;
+  at.run([&]() -> Task<void> {
+    Peer peer(at.io);
+    peer.socket().open(tcp::v4());
+    peer.socket().set_option(asio::socket_base::receive_buffer_size(16 * 1024));
+    co_await peer.connect(at.port);
+    asio::ssl::context trusting(asio::ssl::context::tls_client);
+    asio::ssl::stream<tcp::socket&> tls(peer.socket(), trusting);
+    const auto [refused] = co_await tls.async_handshake(asio::ssl::stream_base::client, as_result);
+    EXPECT_FALSE(refused) << refused.message();
+    const std::string said = get("/", "Connection: close\r\n");
+    const auto [lost, size] = co_await asio::async_write(tls, asio::buffer(said), as_result);
+    EXPECT_FALSE(lost);
+    static_cast<void>(size);
+    const auto closed = [&] { return at.server->counters().connections_open == 0; };
+    co_await testing::until(closed);
+    char space[4096];
+    while (true) {
+      const auto [end, received] = co_await tls.async_read_some(asio::buffer(space), as_result);
+      heard.append(space, received);
+      if (end) break;
+    }
+  });
+  EXPECT_EQ(heard.size() - heard.find("\r\n\r\n") - 4, body.size());
 }
 
 // Waits until its client has left.

@@ -50,13 +50,7 @@ asio::mutable_buffer InBuffer::prepare() {
 Transport::Transport(tcp::socket socket, std::shared_ptr<WheelTimer> timer)
     : socket_(std::move(socket)),
       timer_(std::move(timer)),
-      deadline_(timer_->wheel(),
-                [this] {
-                  timed_out_ = true;
-                  if (on_time_ == OnTime::cut) return cut();
-                  error_code ignored;
-                  socket_.cancel(ignored);
-                }),
+      deadline_(timer_->wheel(), [this] { on_deadline(); }),
       stall_(timer_->wheel(), [this] {
         timed_out_ = true;
         cut();
@@ -73,7 +67,17 @@ void Transport::prepare() {
 
 void Transport::arm(std::int64_t ms, OnTime then) {
   on_time_ = then;
+  timed_out_ = false;
   deadline_.arm(ms);
+}
+
+void Transport::on_deadline() {
+  timed_out_ = true;
+  if (on_time_ == OnTime::cut) return cut();
+  error_code ignored;
+  socket_.cancel(ignored);
+  // This ends nothing when one part of an operation had just completed: the next part is met then.
+  deadline_.arm(TimingWheel::tick_ms);
 }
 
 Task<error_code> Transport::handshake(asio::ssl::context& context, std::string host) {
@@ -125,8 +129,9 @@ Task<void> Transport::shut_down() {
   if (!open()) co_return;
   error_code ignored;
   if (tls_) {
-    // Waits for the peer's answer, which a peer need not give: for a moment, then no more.
-    arm(limits::linger_ms);
+    // Waits for the peer's answer, which a peer need not give: for a moment, then no more. A slow
+    // reader's bytes are still in the kernel: it goes on sending them after an ordinary close.
+    arm(limits::linger_ms, OnTime::end_read);
     const auto [error] = co_await tls_->async_shutdown(as_result);
     deadline_.disarm();
     ignored = error;

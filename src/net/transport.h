@@ -49,11 +49,12 @@ class Transport {
   // The rest goes through TLS. `host`: the name a client expects of its server; empty: a server.
   Task<error_code> handshake(asio::ssl::context& context, std::string host);
 
-  // Until disarm(): once `ms` have passed the connection is cut, or only a read in progress ends.
+  // Until disarm(): once `ms` have passed the connection is cut, or only what waits is ended, with
+  // operation_aborted. What had just completed by then succeeds: ask timed_out() after each read.
   enum class OnTime { cut, end_read };
   void arm(std::int64_t ms, OnTime then = OnTime::cut);
   void disarm() { deadline_.disarm(); }
-  bool timed_out() const { return timed_out_; }
+  bool timed_out() const { return timed_out_; }  // since the last arm()
 
   // Some bytes, as any async_read_some of Asio.
   template <class Token>
@@ -65,7 +66,7 @@ class Transport {
   // when the peer takes nothing for `stall_ms`.
   Task<error_code> write(Gather& bytes, std::int64_t stall_ms);
 
-  // Nothing more is written; the peer reads an end of file.
+  // Nothing more is written; the peer reads an end of file after what it has not taken yet.
   Task<void> shut_down();
   void close();
   // Closes with a reset: what the peer has not taken leaves the kernel's memory at once.
@@ -75,6 +76,7 @@ class Transport {
   bool quiet();
 
  private:
+  void on_deadline();
   Task<error_code> write_tls(Gather& bytes, std::int64_t stall_ms);
 
   tcp::socket socket_;
