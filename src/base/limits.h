@@ -42,11 +42,28 @@ inline constexpr std::size_t pipelined_bytes_max = 16 * kib;  // kept of a next 
 inline constexpr std::int64_t first_event_wait_ms = 5'000;    // then headers go out anyway
 inline constexpr std::int64_t sse_comment_ms = 10'000;        // proxies drop silent streams
 
+// More than there is room for
+inline constexpr std::size_t turned_away_max = 256;     // over connections_max: they are told so
+inline constexpr std::int64_t turned_away_ms = 1'000;   // for the head that says why they came
+inline constexpr std::int64_t full_retry_ms = 1'000;    // a place, a body or a thread comes free
+inline constexpr std::size_t files_reserved = 512;      // the turned away, a model, logs, peers
+inline constexpr std::size_t received_max = 256 * mib;  // of bodies on their way: 32 of the largest
+inline constexpr std::size_t decode_waiting_max = 32;   // large bodies at the decoder: 256 MiB
+
+// A host that vanished says nothing, so the kernel asks: after so long in silence, and again.
+inline constexpr int probe_after_s = 10;
+inline constexpr int probe_interval_s = 5;
+inline constexpr int probes_max = 3;
+// Without an answer to bytes or probes. No sooner than a slow reader is cut: Linux counts the time
+// in which a living peer has no room for more, too.
+inline constexpr std::int64_t unanswered_ms = write_stall_ms;
+
 // As a client
 inline constexpr std::int64_t connect_ms = 10'000;      // name, TCP and TLS across the world
 inline constexpr std::int64_t client_idle_ms = 55'000;  // below what common servers keep, 60 s
 inline constexpr std::size_t client_idle_connections_max = 256;
 inline constexpr std::size_t response_bytes_max = 256 * mib;  // 2048 embeddings as JSON text
+inline constexpr int lookups_max = 16;  // each holds a thread, which cannot be stopped
 
 // Worker
 inline constexpr std::size_t slots_max = 256;          // LLAMA_MAX_SEQ
@@ -95,6 +112,9 @@ inline constexpr std::int64_t worker_answer_ms_max = 2'000;   // /health answers
 inline constexpr std::int64_t worker_kill_wait_ms = 5'000;    // SIGKILL to gone
 inline constexpr std::size_t log_tail_lines = 20;             // of a worker that failed
 
+// Other programs that are run
+inline constexpr std::int64_t run_kill_wait_ms = 1'000;  // SIGKILL to gone; else stuck in a driver
+
 // llorch infer
 inline constexpr std::int64_t stream_head_ms = 30'000;     // six times first_event_wait_ms
 inline constexpr std::int64_t stream_silence_ms = 35'000;  // three comments have been missed
@@ -121,5 +141,8 @@ inline constexpr std::uint64_t memory_reserve_bytes = 256 * mib;  // left to the
 
 // Logs
 inline constexpr std::size_t log_lines_queued_max = 8'192;
+
+// Ways out
+inline constexpr std::int64_t log_close_ms = 1'000;  // then a stderr that nobody reads is left
 
 }  // namespace llorch::limits

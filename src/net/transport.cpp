@@ -14,6 +14,11 @@
 namespace llorch::net {
 namespace {
 
+void set_option(int socket, int level, int name, int value) {
+  // What the kernel does not take costs speed, or time until a lost peer is noticed.
+  static_cast<void>(::setsockopt(socket, level, name, &value, sizeof value));
+}
+
 // A writer whose peer reads as fast as it writes yields now and then, so that others get a turn.
 constexpr unsigned writes_at_once_max = 16;
 constexpr std::size_t in_bytes_min = 2 * limits::kib;  // a head of an SDK is 500..1 500 bytes
@@ -57,11 +62,21 @@ Transport::Transport(tcp::socket socket, std::shared_ptr<WheelTimer> timer)
       }) {}
 
 void Transport::prepare() {
-  error_code ignored;  // what the kernel does not take only costs speed
-  socket_.set_option(tcp::no_delay(true), ignored);
+  const int socket = socket_.native_handle();
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
   // Backpressure starts here, not at the megabytes to which the kernel would let a buffer grow.
-  const int unsent = limits::unsent_bytes_max;
-  ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+  set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, limits::unsent_bytes_max);
+  // A peer whose machine or network is gone says nothing, and would hold its job's slot for hours.
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, limits::probe_interval_s);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, limits::probes_max);
+#ifdef __APPLE__
+  set_option(socket, IPPROTO_TCP, TCP_KEEPALIVE, limits::probe_after_s);
+#else
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, limits::probe_after_s);
+  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, limits::unanswered_ms);
+#endif
+  error_code ignored;
   socket_.non_blocking(true, ignored);
 }
 
