@@ -13,11 +13,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-std::int64_t left_ms(SteadyTime end) {
-  const auto left = std::chrono::ceil<milliseconds>(end - std::chrono::steady_clock::now());
-  return std::max<std::int64_t>(left.count(), 0);
-}
-
 // Whether sending the request twice does what sending it once does. Source: RFC 9110 §9.2.2.
 bool may_repeat(std::string_view method) {
   return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||

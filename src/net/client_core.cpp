@@ -6,11 +6,16 @@
 #include <fmt/format.h>
 #include <utility>
 
-#include "net/event.h"
+#include "net/name_lookup.h"
 
 namespace llorch::net {
 
 using std::chrono::milliseconds;
+
+std::int64_t left_ms(SteadyTime end) {
+  const auto left = std::chrono::ceil<milliseconds>(end - std::chrono::steady_clock::now());
+  return std::max<std::int64_t>(left.count(), 0);
+}
 
 HttpClient::Core::Core(asio::io_context& io, ClientOptions options)
     : options_(std::move(options)),
@@ -57,47 +62,14 @@ Result<asio::ssl::context*> HttpClient::Core::tls() {
   return &tls_.emplace(std::move(context));
 }
 
-Task<Result<std::vector<tcp::endpoint>>> HttpClient::Core::resolve(Url url, std::int64_t limit_ms) {
-  error_code error;
-  const auto address = asio::ip::make_address(url.host, error);
-  if (!error) co_return std::vector{tcp::endpoint(address, url.port)};
-  // getaddrinfo cannot be stopped: past the limit its answer finds nobody waiting.
-  struct Lookup {
-    explicit Lookup(const asio::any_io_executor& executor)
-        : resolver(executor), answered(executor) {}
-    asio::ip::basic_resolver<tcp> resolver;
-    Event answered;
-    bool done = false;
-    error_code error;
-    std::vector<tcp::endpoint> found;
-  };
-  const auto lookup = std::make_shared<Lookup>(executor_);
-  lookup->resolver.async_resolve(url.host, std::to_string(url.port),
-                                 [lookup](error_code failed, const auto& results) {
-                                   lookup->done = true;
-                                   lookup->error = failed;
-                                   for (const auto& entry : results) {
-                                     lookup->found.push_back(entry.endpoint());
-                                   }
-                                   lookup->answered.ring();
-                                 });
-  const bool in_time = co_await lookup->answered.wait_for(milliseconds(limit_ms));
-  if (!in_time || !lookup->done) {
-    co_return fail(Code::timeout, fmt::format("looking up {} took too long", url.host));
-  }
-  if (lookup->error || lookup->found.empty()) {
-    co_return fail(Code::unreachable,
-                   fmt::format("no address for {}: {}", url.host, lookup->error.message()));
-  }
-  co_return lookup->found;
-}
-
 Task<Result<std::unique_ptr<ClientConnection>>> HttpClient::Core::connect(Url url,
                                                                           std::int64_t limit_ms) {
-  limit_ms = std::min(limit_ms, options_.connect_ms);
+  // One deadline for all three steps: each of them may use up what the others left.
+  const SteadyTime end =
+      std::chrono::steady_clock::now() + milliseconds(std::min(limit_ms, options_.connect_ms));
   const std::string authority = authority_of(url);
   const std::string server = fmt::format("{}://{}", url.scheme, authority);
-  const auto endpoints = co_await resolve(url, limit_ms);
+  const auto endpoints = co_await look_up(url.host, url.port, timer_->wheel(), left_ms(end));
   if (!endpoints) co_return fail(endpoints.error());
   auto connection = std::make_unique<ClientConnection>(tcp::socket(executor_), timer_, server);
   Transport& transport = connection->transport;
@@ -107,7 +79,7 @@ Task<Result<std::unique_ptr<ClientConnection>>> HttpClient::Core::connect(Url ur
     }
     return fail(Code::unreachable, fmt::format("{}: {}", authority, error.message()));
   };
-  transport.arm(limit_ms);
+  transport.arm(left_ms(end));
   const auto [error, endpoint] =
       co_await asio::async_connect(transport.socket(), *endpoints, as_result);
   if (error) co_return explain(error);

@@ -16,6 +16,8 @@
 
 namespace llorch::net {
 
+std::int64_t left_ms(SteadyTime end);  // 0 once it has passed
+
 // One connection to one server.
 struct ClientConnection {
   ClientConnection(tcp::socket socket, std::shared_ptr<WheelTimer> timer, std::string to)
@@ -42,7 +44,6 @@ class HttpClient::Core {
   const ClientOptions& options() const { return options_; }
 
  private:
-  Task<Result<std::vector<tcp::endpoint>>> resolve(Url url, std::int64_t limit_ms);
   Result<asio::ssl::context*> tls();
 
   ClientOptions options_;
