@@ -1,6 +1,7 @@
 #include "net/http_types.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace llorch::net {
 namespace {
@@ -34,6 +35,23 @@ void Headers::add(std::string name, std::string value) {
 void Headers::set(std::string name, std::string value) {
   std::erase_if(fields_, [&](const Field& field) { return same_name(field.name, name); });
   add(std::move(name), std::move(value));
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    unsigned char byte = 0;
+    const char* const digits = text.data() + at + 1;
+    const bool two = text[at] == '%' && at + 2 < text.size();
+    if (two && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      at += 2;
+    } else {
+      decoded += text[at];
+    }
+  }
+  return decoded;
 }
 
 std::string_view reason_phrase(unsigned status) {

@@ -56,6 +56,9 @@ struct HttpResponse {
   std::string body;
 };
 
+// "a%2Fb" as "a/b"; what is no escape stays as it is. Source: RFC 3986 §2.1.
+std::string percent_decoded(std::string_view text);
+
 // "Not Found" for 404; empty for a status without a name here.
 std::string_view reason_phrase(unsigned status);
 

@@ -5,6 +5,18 @@
 namespace llorch::net {
 namespace {
 
+TEST(PercentDecoded, ReadsEscapesAndKeepsWhatIsNone) {
+  struct Case {
+    const char* text;
+    const char* want;
+  };
+  const Case cases[] = {{"", ""},         {"a", "a"},          {"a%2Fb", "a/b"},
+                        {"%61%62", "ab"}, {"%e2%9c%85", "✅"}, {"100%", "100%"},
+                        {"%2", "%2"},     {"%zz", "%zz"},      {"%-1", "%-1"},
+                        {"%%41", "%A"},   {"%2541", "%41"}};
+  for (const auto& [text, want] : cases) EXPECT_EQ(percent_decoded(text), want) << text;
+}
+
 TEST(ParseUrl, TakesHttpUrlsWithoutUserAndFragment) {
   struct Case {
     const char* name;

@@ -105,7 +105,9 @@ Task<void> models_route(Call& call) {
 Task<void> model_route(Call& call) {
   constexpr std::string_view prefix = "/v1/models/";
   const auto& options = call.service.options();
-  if (call.exchange.request().path.substr(prefix.size()) != options.model_id) {
+  // Clients escape the slash of an id such as org/model.
+  if (net::percent_decoded(call.exchange.request().path.substr(prefix.size())) !=
+      options.model_id) {
     const Error error{.code = Code::model_not_found,
                       .message = "this worker serves " + options.model_id};
     co_return co_await reply_error(call, error);
