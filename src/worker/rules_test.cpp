@@ -4,17 +4,38 @@
 #include <map>
 #include <vector>
 
+#include "base/limits.h"
 #include "fakes/fake_clock.h"
 #include "worker/auth.h"
 #include "worker/cache_record.h"
 #include "worker/cadence.h"
 #include "worker/options.h"
 #include "worker/route_table.h"
+#include "worker/service.h"
 
 namespace llorch {
 namespace {
 
 using std::chrono::milliseconds;
+
+// Any number of bodies of 8 MiB could wait for the one thread that decodes them.
+TEST(Service, AdmitsSoManyLargeBodiesToTheDecoderAndRefusesOneMore) {
+  const WorkerOptions options;
+  const FakeClock clock;
+  Service service(options, clock);
+  std::vector<Service::Place> places;
+  for (std::size_t n = 0; n < limits::decode_waiting_max; ++n) {
+    auto place = service.admit_decode();
+    ASSERT_TRUE(place);
+    places.push_back(std::move(*place));
+  }
+  const auto refused = service.admit_decode();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::queue_full);
+  EXPECT_EQ(refused.error().retry_after_ms, limits::full_retry_ms);
+  places.pop_back();
+  EXPECT_TRUE(service.admit_decode());
+}
 
 // clause: W-6
 TEST(Authorise, WantsExactlyTheTokenWhenThereIsOne) {

@@ -11,6 +11,12 @@ std::size_t live_max(const ModelCard& card, const WorkerOptions& options) {
   return static_cast<std::size_t>(card.slots_total + options.queue);
 }
 
+Result<Service::Place> place_among(std::size_t& count, std::size_t most, const char* refusal) {
+  if (count < most) return Service::Place(count);
+  return fail(
+      Error{.code = Code::queue_full, .message = refusal, .retry_after_ms = limits::full_retry_ms});
+}
+
 }  // namespace
 
 Service::Service(const WorkerOptions& options, const Clock& clock)
@@ -45,11 +51,12 @@ Result<Engine*> Service::accepting() const {
   return fail(std::move(error));
 }
 
-Result<Service::Side> Service::admit_side() {
-  if (side_ < limits::side_requests_max) return Side(side_);
-  Error error{.code = Code::queue_full, .message = "too many embedding and token requests"};
-  error.retry_after_ms = 1'000;
-  return fail(std::move(error));
+Result<Service::Place> Service::admit_side() {
+  return place_among(side_, limits::side_requests_max, "too many embedding and token requests");
+}
+
+Result<Service::Place> Service::admit_decode() {
+  return place_among(decoding_, limits::decode_waiting_max, "too many large requests at once");
 }
 
 EngineLoad Service::load() const {

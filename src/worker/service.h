@@ -63,20 +63,23 @@ class Service {
   CacheRecord& cache() { return cache_; }
   boost::asio::thread_pool& decoder() { return decoder_; }  // for large bodies
 
-  // Requests that have no slot (embeddings, tokens): bounded, since each may hold a large body.
-  class Side {
+  // One of a bounded number of requests of a kind, for as long as it lives.
+  class Place {
    public:
-    explicit Side(std::size_t& count) : count_(&count) { ++count; }
-    Side(Side&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
-    Side& operator=(Side&&) = delete;
-    ~Side() {
+    explicit Place(std::size_t& count) : count_(&count) { ++count; }
+    Place(Place&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+    Place& operator=(Place&&) = delete;
+    ~Place() {
       if (count_) --*count_;
     }
 
    private:
     std::size_t* count_;
   };
-  Result<Side> admit_side();
+  // Requests that have no slot (embeddings, tokens), since each may hold a large body; and large
+  // bodies that wait for the decoder. Errors: queue_full.
+  Result<Place> admit_side();
+  Result<Place> admit_decode();
   bool busy() const { return jobs_.live() + side_ > 0; }
 
  private:
@@ -89,6 +92,7 @@ class Service {
   JobTable jobs_;
   CacheRecord cache_;
   std::size_t side_ = 0;
+  std::size_t decoding_ = 0;
   std::map<JobOutcome, std::uint64_t> outcomes_;
   Histogram duration_ms_{duration_bounds_ms()};
   int backend_failures_ = 0;
