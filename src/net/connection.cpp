@@ -18,7 +18,41 @@ constexpr std::size_t in_bytes_max =
 // A body grows as it arrives, not as its head claims.
 constexpr std::size_t body_step = 64 * limits::kib;
 
+// The path in a head that is not whole or not good: its refusal has the shape of that route.
+std::string path_begun(std::string_view head) {
+  const std::string_view line = head.substr(0, head.find_first_of("\r\n"));
+  const std::size_t blank = line.find(' ');
+  if (blank == line.npos) return "/";
+  const std::string_view target = line.substr(blank + 1);
+  return std::string(target.substr(0, target.find_first_of(" ?")));
+}
+
 }  // namespace
+
+// What a body takes of the room for all that are on their way, while it is.
+class Connection::Share {
+ public:
+  explicit Share(HttpServer::Core& core) : core_(core) {}
+  ~Share() { core_.counters.bytes_receiving -= held_; }
+  Share(const Share&) = delete;
+  Share& operator=(const Share&) = delete;
+
+  // Called before the body grows to `bytes`.
+  Guarded<void> grow_to(std::size_t bytes) {
+    if (bytes <= held_) return {};
+    std::size_t& all = core_.counters.bytes_receiving;
+    if (all - held_ + bytes > core_.options().received_max) {
+      return std::unexpected(
+          Refusal{503, "too much is being received just now; try again in a moment"});
+    }
+    all += bytes - std::exchange(held_, bytes);
+    return {};
+  }
+
+ private:
+  HttpServer::Core& core_;
+  std::size_t held_ = 0;
+};
 
 Connection::Connection(std::shared_ptr<HttpServer::Core> core, tcp::socket socket)
     : core_(std::move(core)),
@@ -36,37 +70,52 @@ Task<void> Connection::serve() {
   }
   bool another = true;
   while (another) another = co_await serve_one();
+  co_await finish();
+}
+
+Task<void> Connection::turn_away() {
+  auto head = co_await read_head(limits::turned_away_ms);
+  if (head) {
+    request_ = std::move(head->request);
+    framing_ = head->framing;
+    framing_.keep_alive = false;
+    const bool spared =
+        request_.path == core_->options().spared_path && framing_.body == Framing::Body::none;
+    if (spared) {
+      co_await answer();
+    } else {
+      co_await refuse(503, "too many connections; try again in a moment");
+    }
+  }
+  co_await finish();
+}
+
+Task<void> Connection::finish() {
   if (reply_ == Reply::complete && !gone_ && !in_.empty()) co_await linger();
   co_await transport_.shut_down();
   transport_.close();
 }
 
-Task<void> Connection::turn_away() {
-  const std::string message = "too many connections; try again in a moment";
-  co_await refuse(503, message);
-  transport_.close();
-}
-
 // One request; true when another may follow.
 Task<bool> Connection::serve_one() {
-  auto head = co_await read_head();
+  auto head = co_await read_head(core_->options().head_read_ms);
   if (!head) co_return false;
   first_ = false;
   framing_ = head->framing;
-  const bool complete = co_await read_body(*head);
-  if (!complete) co_return false;
   request_ = std::move(head->request);
+  const bool complete = co_await read_body(head->expects_continue);
+  if (!complete) co_return false;
   co_await answer();
+  request_ = HttpRequest();  // an idle connection keeps no body
   const bool whole = reply_ == Reply::complete;
   co_return whole&& keep_alive_ && !gone_;
 }
 
 // Nullopt: the connection is done with; a refusal has been sent if there was something to refuse.
-Task<std::optional<RequestHead>> Connection::read_head() {
-  const ServerOptions& options = core_->options();
+Task<std::optional<RequestHead>> Connection::read_head(std::int64_t head_ms) {
   HeadScanner scanner;
   bool begun = first_ || !in_.empty();
-  transport_.arm(begun ? options.head_read_ms : options.keep_alive_ms, Transport::OnTime::end_read);
+  transport_.arm(begun ? head_ms : core_->options().keep_alive_ms, Transport::OnTime::end_read);
   bool empty_line = first_;  // seen, or not allowed
   while (true) {
     // One empty line after a body is an old client's habit. Source: RFC 9112 §2.2.
@@ -77,12 +126,14 @@ Task<std::optional<RequestHead>> Connection::read_head() {
     }
     const auto size = scanner.scan(in_.bytes());
     if (!size) {
+      request_.path = path_begun(in_.bytes());
       co_await refuse(size.error().status, size.error().why);
       co_return std::nullopt;
     }
     if (*size) {
       transport_.disarm();
       auto head = parse_request_head(in_.bytes().substr(0, **size));
+      if (!head) request_.path = path_begun(in_.bytes());
       in_.consume(**size);
       if (head) co_return std::move(*head);
       co_await refuse(head.error().status, head.error().why);
@@ -95,37 +146,37 @@ Task<std::optional<RequestHead>> Connection::read_head() {
     // Bytes that come together with the deadline may begin a head, but not go on with one.
     const bool late = begun && transport_.timed_out();
     if (!more || late) {
+      request_.path = path_begun(in_.bytes());
       if (!in_.empty()) co_await refuse_late("the head took too long");
       co_return std::nullopt;
     }
     if (!begun && !in_.empty()) {
       begun = true;
-      transport_.arm(options.head_read_ms, Transport::OnTime::end_read);
+      transport_.arm(head_ms, Transport::OnTime::end_read);
     }
   }
 }
 
-Task<bool> Connection::read_body(RequestHead& head) {
-  const Framing& framing = head.framing;
-  if (framing.body == Framing::Body::none) co_return true;
-  if (framing.content_length > core_->options().body_bytes_max) {
+Task<bool> Connection::read_body(bool expects_continue) {
+  if (framing_.body == Framing::Body::none) co_return true;
+  if (framing_.content_length > core_->options().body_bytes_max) {
     co_await refuse(413, "the body is too large");
     co_return false;
   }
-  if (head.expects_continue && in_.empty()) {
+  if (expects_continue && in_.empty()) {
     const Result<void> sent = co_await send(Gather("HTTP/1.1 100 Continue\r\n\r\n"));
     if (!sent) co_return false;
   }
   transport_.arm(core_->options().body_read_ms, Transport::OnTime::end_read);
-  std::string& body = head.request.body;
   Guarded<bool> complete = false;
-  if (framing.body == Framing::Body::chunked) {
-    complete = co_await read_chunked_body(body);
+  if (framing_.body == Framing::Body::chunked) {
+    complete = co_await read_chunked_body();
   } else {
-    complete = co_await read_sized_body(framing.content_length, body);
+    complete = co_await read_sized_body(framing_.content_length);
   }
   transport_.disarm();
   if (complete && *complete) co_return true;
+  request_.body = std::string();  // a refused peer may take its time to leave
   if (!complete) {
     co_await refuse(complete.error().status, complete.error().why);
   } else {
@@ -135,11 +186,18 @@ Task<bool> Connection::read_body(RequestHead& head) {
 }
 
 // False: the peer left, or was too slow.
-Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length, std::string& body) {
+Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length) {
+  Share share(*core_);
+  std::string& body = request_.body;
   std::size_t have = 0;
+  const auto grow_to = [&](std::size_t size) {
+    const auto room = share.grow_to(size);
+    if (room) body.resize(std::max(body.size(), size));
+    return room;
+  };
   while (true) {
     const std::size_t here = std::min<std::size_t>(length - have, in_.size());
-    body.resize(std::max(body.size(), have + here));
+    if (const auto room = grow_to(have + here); !room) co_return std::unexpected(room.error());
     in_.bytes().copy(body.data() + have, here);
     in_.consume(here);
     have += here;
@@ -150,7 +208,8 @@ Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length, std::strin
       continue;
     }
     if (have == body.size()) {
-      body.resize(std::min<std::size_t>(length, std::max(have * 2, have + body_step)));
+      const std::size_t size = std::min<std::size_t>(length, std::max(have * 2, have + body_step));
+      if (const auto room = grow_to(size); !room) co_return std::unexpected(room.error());
     }
     const auto room = asio::buffer(body.data() + have, body.size() - have);
     const auto [error, received] = co_await transport_.read_some(room, as_result);
@@ -159,12 +218,16 @@ Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length, std::strin
   }
 }
 
-Task<Guarded<bool>> Connection::read_chunked_body(std::string& body) {
+Task<Guarded<bool>> Connection::read_chunked_body() {
+  Share share(*core_);
+  std::string& body = request_.body;
   ChunkedDecoder decoder(core_->options().body_bytes_max);
   while (true) {
     while (!in_.empty() && !decoder.done()) {
       const auto piece = decoder.next(in_.bytes());
       if (!piece) co_return std::unexpected(piece.error());
+      const auto room = share.grow_to(body.size() + piece->data.size());
+      if (!room) co_return std::unexpected(room.error());
       body.append(piece->data);
       in_.consume(piece->consumed);
     }
@@ -202,16 +265,16 @@ Task<void> Connection::answer() {
     threw = true;
     log_event(LogLevel::error, "net", "handler_threw", {{"reason", error.what()}});
   }
+  on_left_ = nullptr;  // what it uses may have gone with the handler
   if (reply_ == Reply::none) {
     const char* why = threw ? "the request could not be served" : "the request was not answered";
-    HttpResponse failure{500, {{"Content-Type", "application/json"}}, core_->error_body(500, why)};
+    HttpResponse failure = core_->refusal(500, why, request_);
     const Result<void> sent = co_await exchange.reply(std::move(failure));
     static_cast<void>(sent);  // a client that left hears nothing
   }
   // Without its end, a stream must not look like a whole one.
   if (reply_ == Reply::streaming) transport_.cut();
   answering_ = false;
-  on_left_ = nullptr;
 }
 
 // For requests that no handler sees; the connection is not used after it.
@@ -220,11 +283,9 @@ Task<void> Connection::refuse(unsigned status, std::string message) {
   transport_.disarm();
   keep_alive_ = false;
   bodiless_ = false;
-  const std::string body = core_->error_body(status, message);
-  Headers headers{{"Content-Type", "application/json"}};
-  if (status == 503) headers.add("Retry-After", "1");
-  const std::string length = fmt::format("Content-Length: {}\r\n", body.size());
-  const Result<void> sent = co_await send_head(status, headers, length, body);
+  const HttpResponse reply = core_->refusal(status, message, request_);
+  const std::string length = fmt::format("Content-Length: {}\r\n", reply.body.size());
+  const Result<void> sent = co_await send_head(status, reply.headers, length, reply.body);
   if (sent) co_await linger();
 }
 

@@ -21,7 +21,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Serves request after request until the connection ends.
   Task<void> serve();
-  // Says 503 to a connection over the limit.
+  // Answers the first request of a connection over the limit: 503, but for the spared path.
   Task<void> turn_away();
   // Nothing of a request has arrived: closing now loses nothing.
   bool idle() const { return in_head_ && in_.empty(); }
@@ -33,15 +33,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
   enum class Reply { none, streaming, complete, broken };
 
   Task<bool> serve_one();
-  Task<std::optional<RequestHead>> read_head();
-  Task<bool> read_body(RequestHead& head);
-  Task<Guarded<bool>> read_sized_body(std::uint64_t length, std::string& body);
-  Task<Guarded<bool>> read_chunked_body(std::string& body);
+  Task<std::optional<RequestHead>> read_head(std::int64_t head_ms);
+  Task<bool> read_body(bool expects_continue);
+  class Share;
+  Task<Guarded<bool>> read_sized_body(std::uint64_t length);
+  Task<Guarded<bool>> read_chunked_body();
   Task<bool> read_more();
   Task<void> refuse_late(const char* why);
   Task<void> answer();
   Task<void> refuse(unsigned status, std::string message);
   Task<void> linger();
+  Task<void> finish();
 
   void watch_peer();
   void on_read(error_code error, std::size_t received);
@@ -62,7 +64,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool gone_ = false;       // the peer has left
   bool first_ = true;       // no request yet
 
-  HttpRequest request_;
+  HttpRequest request_;  // of a head that is not good: what could be made out
   Framing framing_;
   Reply reply_ = Reply::none;
   bool keep_alive_ = false;  // after this reply

@@ -15,7 +15,7 @@ namespace llorch::net {
 
 // What a server answers to bytes it does not take; the connection is closed after it.
 struct Refusal {
-  unsigned status = 400;  // 400, 413, 417, 431 or 505
+  unsigned status = 400;  // 400, 413, 417, 431 or 505; of a server also 503, out of room
   const char* why = "";
 };
 

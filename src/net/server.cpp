@@ -16,9 +16,6 @@
 namespace llorch::net {
 namespace {
 
-// Connections over the limit that are told so; the ones beyond these are closed unheard.
-constexpr std::size_t turned_away_max = 256;
-
 Code code_of(unsigned status) {
   switch (status) {
     case 413:
@@ -26,16 +23,22 @@ Code code_of(unsigned status) {
     case 500:
       return Code::internal;
     case 503:
-      return Code::queue_full;
+      return Code::no_worker;
     default:
       return Code::invalid_request;
   }
 }
 
-// The bytes of `message` are ours and need no escaping.
-std::string plain_error_body(Code code, std::string_view message) {
-  return fmt::format(R"({{"error":{{"code":"{}","message":"{}","retriable":{}}}}})",
-                     wire_name(code), message, is_retriable(code));
+// The bytes of the message are ours and need no escaping.
+HttpResponse plain_refusal(const RefusedRequest& refused) {
+  HttpResponse response;
+  response.headers.add("Content-Type", "application/json");
+  if (refused.retry_after_ms) {
+    response.headers.add("Retry-After", std::to_string(*refused.retry_after_ms / 1000));
+  }
+  response.body = fmt::format(R"({{"error":{{"code":"{}","message":"{}","retriable":{}}}}})",
+                              wire_name(refused.code), refused.message, is_retriable(refused.code));
+  return response;
 }
 
 Result<tcp::endpoint> endpoint_of(asio::any_io_executor executor, const ServerOptions& options) {
@@ -140,7 +143,9 @@ void HttpServer::Core::on_accepted(tcp::socket socket) {
   const bool over = connections_.size() >= options_.connections_max;
   if (over) {
     ++counters.connections_refused;
-    if (tls_ || connections_.size() >= options_.connections_max + turned_away_max) return;
+    // Past these, and with TLS, where being told costs a handshake, they are closed unheard.
+    const std::size_t heard_max = options_.connections_max + limits::turned_away_max;
+    if (tls_ || connections_.size() >= heard_max) return;
   } else {
     ++counters.connections_accepted;
   }
@@ -158,9 +163,14 @@ void HttpServer::Core::on_accepted(tcp::socket socket) {
 void HttpServer::Core::ended(Connection& connection) {
   connections_.erase(&connection);
   counters.connections_open = connections_.size();
-  if (!connections_.empty() || !drained_) return;
+  if (connections_.empty()) finish_drain();
+}
+
+void HttpServer::Core::finish_drain() {
   drain_limit_.cancel();
-  asio::post(acceptor_executor_, std::exchange(drained_, nullptr));
+  for (auto& done : std::exchange(drained_, {})) {
+    if (done) asio::post(acceptor_executor_, std::move(done));
+  }
 }
 
 void HttpServer::Core::stop_accepting() {
@@ -172,15 +182,15 @@ void HttpServer::Core::stop_accepting() {
 void HttpServer::Core::drain(std::chrono::milliseconds limit, std::function<void()> done) {
   stop_accepting();
   draining_ = true;
-  drained_ = std::move(done);
+  const bool under_way = !drained_.empty();
+  drained_.push_back(std::move(done));
   for (Connection* connection : connections_) {
     if (connection->idle()) connection->close_idle();
   }
-  if (connections_.empty()) {
-    if (drained_) asio::post(acceptor_executor_, std::exchange(drained_, nullptr));
-    return;
-  }
-  drain_limit_.expires_after(limit);
+  if (connections_.empty()) return finish_drain();
+  const auto end = std::chrono::steady_clock::now() + limit;
+  if (under_way && drain_limit_.expiry() <= end) return;
+  drain_limit_.expires_at(end);
   drain_limit_.async_wait([self = shared_from_this()](error_code stopped) {
     if (!stopped) self->terminate();
   });
@@ -199,9 +209,13 @@ std::string_view HttpServer::Core::date() {
   return date_;
 }
 
-std::string HttpServer::Core::error_body(unsigned status, std::string_view message) const {
-  const Code code = code_of(status);
-  return options_.error_body ? options_.error_body(code, message) : plain_error_body(code, message);
+HttpResponse HttpServer::Core::refusal(unsigned status, std::string_view message,
+                                       const HttpRequest& request) const {
+  RefusedRequest refused{code_of(status), message, request, std::nullopt};
+  if (status == 503) refused.retry_after_ms = limits::full_retry_ms;
+  HttpResponse response = options_.refusal ? options_.refusal(refused) : plain_refusal(refused);
+  response.status = status;
+  return response;
 }
 
 HttpServer::HttpServer(asio::io_context& io, ServerOptions options, Handler handler)

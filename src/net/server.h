@@ -25,18 +25,29 @@ struct TlsFiles {
   std::string key;          // PEM
 };
 
+// A request that no handler answers: bad framing, a limit, a handler that threw.
+struct RefusedRequest {
+  Code code = Code::invalid_request;  // the reply's status is HTTP's own, which has more of them
+  std::string_view message;
+  const HttpRequest& request;  // as far as it was understood; the path is "/" if not even that
+  std::optional<std::int64_t> retry_after_ms;
+};
+
 struct ServerOptions {
   std::string host = "127.0.0.1";  // an address or a name of this machine
   std::uint16_t port = 0;          // 0: any free one
   std::size_t connections_max = limits::connections_max;
   std::size_t body_bytes_max = limits::body_bytes_max;
+  std::size_t received_max = limits::received_max;       // of all bodies on their way, together
   std::int64_t keep_alive_ms = limits::keep_alive_ms;    // idle, between two requests
   std::int64_t head_read_ms = limits::head_read_ms;      // from its first byte, or from accept
   std::int64_t body_read_ms = limits::body_read_ms;      // the whole body
   std::int64_t write_stall_ms = limits::write_stall_ms;  // without one byte taken by the peer
   std::optional<TlsFiles> tls;                           // absent: plain HTTP
-  // The JSON body of a refusal that no handler sees (framing, limits, a handler that threw).
-  std::function<std::string(Code, std::string_view message)> error_body;  // empty: {"error":{…}}
+  // A path that is answered past connections_max too, without a body; empty: none.
+  std::string spared_path;
+  // Headers and body of such a reply. Empty: {"error":{code, message, retriable}}.
+  std::function<HttpResponse(const RefusedRequest&)> refusal;
 };
 
 // One request and its one reply: reply(), or begin_stream(), write()…, end_stream().
@@ -49,7 +60,7 @@ class Exchange {
   Exchange& operator=(const Exchange&) = delete;
 
   const HttpRequest& request() const;
-  HttpRequest& request();    // to move the body out
+  HttpRequest& request();    // to move the body out: it is kept until the handler returns, else
   std::string peer() const;  // "127.0.0.1:54321"
   asio::any_io_executor executor() const;
 
@@ -85,6 +96,7 @@ struct ServerCounters {
   std::uint64_t requests_refused = 0;     // framing, limits
   std::uint64_t timeouts = 0;             // slow heads, bodies and readers
   std::size_t connections_open = 0;
+  std::size_t bytes_receiving = 0;  // of the bodies on their way
 };
 
 class HttpServer {
@@ -102,6 +114,7 @@ class HttpServer {
   void stop_accepting();
   // stop_accepting(), closes idle connections, ends each other one after its running reply. `done`
   // is called once, never from inside this call, when all are closed; after `limit` they are cut.
+  // Of several calls the soonest limit counts, and every `done` is called.
   void drain(std::chrono::milliseconds limit, std::function<void()> done);
   // Cuts every connection; handlers see their peer leave.
   void terminate();

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "net/server.h"
 #include "net/wheel_timer.h"
@@ -35,7 +36,8 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
   bool draining() const { return draining_; }
   // The Date of now, made once a second.
   std::string_view date();
-  std::string error_body(unsigned status, std::string_view message) const;
+  // The reply to a request that no handler answers.
+  HttpResponse refusal(unsigned status, std::string_view message, const HttpRequest& request) const;
 
   ServerCounters counters;
 
@@ -45,6 +47,7 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
   void on_accepted(asio::ip::tcp::socket socket);
   void pause_accepting();
   void ended(Connection& connection);
+  void finish_drain();
 
   ServerOptions options_;
   Handler handler_;
@@ -56,7 +59,7 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
   std::optional<asio::ssl::context> tls_;
   std::unordered_set<Connection*> connections_;
   bool draining_ = false;
-  std::function<void()> drained_;
+  std::vector<std::function<void()>> drained_;  // called when the last connection has ended
   std::string date_;
   std::int64_t date_second_ = 0;
 };

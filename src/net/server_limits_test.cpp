@@ -162,6 +162,43 @@ TEST(LargeRequests, AreRefusedAndTheRefusalCanBeRead) {
   }
 }
 
+// Each of 16 000 connections could have 8 MiB on its way.
+// clause: E-4
+TEST(LargeRequests, TogetherHaveALimitPastWhichOneMoreHears503) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+  const std::string sized = head + "Content-Length: 100000\r\n\r\n";
+  const std::string chunked = head + "Transfer-Encoding: chunked\r\n\r\n186A0\r\n";
+  const std::string body(100'000, 'b');
+  ServerOptions options;
+  options.received_max = 150'000;
+  Loopback at(answer_size, options);
+  const auto hear_more = [&](std::string said) -> Task<std::string> {
+    Peer peer(at.io);
+    co_await peer.connect(at.port);
+    co_await peer.send(std::move(said));
+    std::string heard = co_await peer.read_all();
+    co_return heard;
+  };
+  at.run([&]() -> Task<void> {
+    Peer first(at.io);
+    co_await first.connect(at.port);
+    co_await first.send(sized + body.substr(1));
+    const auto begun = [&] { return at.server->counters().bytes_receiving == 100'000; };
+    co_await until(begun);
+    for (const std::string& said : {sized + body, chunked + body + "\r\n0\r\n\r\n"}) {
+      const std::string refused = co_await hear_more(said);
+      EXPECT_TRUE(refused.starts_with("HTTP/1.1 503 ")) << refused;
+      EXPECT_NE(refused.find("Retry-After: 1\r\n"), refused.npos) << refused;
+    }
+    co_await first.send("b");
+    const std::string whole = co_await first.read_all();
+    EXPECT_TRUE(whole.ends_with("\r\n\r\n100000")) << whole;
+    const std::string next = co_await hear_more(sized + body);
+    EXPECT_TRUE(next.starts_with("HTTP/1.1 200 ")) << next;
+  });
+  EXPECT_EQ(at.server->counters().bytes_receiving, 0U);
+}
+
 TEST(LargeRequests, AreRefusedBeforeTheyAreSentWhenTheyAsk) {
   Loopback at(answer_size, small());
   const std::string heard = hear(
@@ -169,12 +206,14 @@ TEST(LargeRequests, AreRefusedBeforeTheyAreSentWhenTheyAsk) {
   EXPECT_TRUE(heard.starts_with("HTTP/1.1 413 ")) << heard;
 }
 
-TEST(Connections, OverTheLimitHear503AndLeaveNoTrace) {
+// clause: E-4
+TEST(Connections, OverTheLimitHear503ButOnTheSparedPathAndLeaveNoTrace) {
   ServerOptions options;
   options.connections_max = 2;
+  options.spared_path = "/health";
   Loopback at(answer_size, options);
   at.run([&]() -> Task<void> {
-    Peer first(at.io), second(at.io), third(at.io), fourth(at.io);
+    Peer first(at.io), second(at.io), third(at.io), fourth(at.io), spared(at.io);
     co_await first.connect(at.port);
     co_await second.connect(at.port);
     co_await third.connect(at.port);
@@ -182,6 +221,12 @@ TEST(Connections, OverTheLimitHear503AndLeaveNoTrace) {
     const std::string heard = co_await third.read_until("}}");
     EXPECT_TRUE(heard.starts_with("HTTP/1.1 503 ")) << heard;
     EXPECT_NE(heard.find("Retry-After: 1\r\n"), heard.npos);
+    EXPECT_NE(heard.find(R"("code":"NO_WORKER")"), heard.npos) << heard;
+    co_await spared.connect(at.port);
+    co_await spared.send(get("/health"));
+    const std::string health = co_await spared.read_all();
+    EXPECT_TRUE(health.starts_with("HTTP/1.1 200 ")) << health;
+    spared.close();
     third.close();
     second.close();
     const auto freed = [&] { return at.server->counters().connections_open == 1; };
@@ -191,7 +236,7 @@ TEST(Connections, OverTheLimitHear503AndLeaveNoTrace) {
     const std::string served = co_await fourth.read_until("\r\n\r\n0");
     EXPECT_TRUE(served.starts_with("HTTP/1.1 200 ")) << served;
   });
-  EXPECT_EQ(at.server->counters().connections_refused, 1U);
+  EXPECT_EQ(at.server->counters().connections_refused, 2U);
 }
 
 // Lowers the limit of open files to what is open now.

@@ -165,21 +165,53 @@ TEST(HttpServer, AnswersExpectContinueBeforeTheBody) {
   });
 }
 
-TEST(HttpServer, RefusalsHaveTheBodyTheProgramGives) {
+// Refusals made here had no correlation id and one shape for all routes.
+// clause: E-2, E-5
+TEST(HttpServer, RefusalsHaveTheHeadersAndTheBodyTheProgramGivesForTheirRequest) {
   ServerOptions options;
-  options.error_body = [](Code code, std::string_view message) {
-    return "<" + std::string(wire_name(code)) + " " + std::string(message) + ">";
+  options.body_bytes_max = 10;
+  options.body_read_ms = 100;
+  options.refusal = [](const RefusedRequest& refused) {
+    HttpResponse response{0, {{"X-Given", "yes"}}, {}};
+    response.body = "<" + std::string(wire_name(refused.code)) + " " + refused.request.path + " " +
+                    std::string(refused.request.headers.find("X-Id").value_or("none")) + ">";
+    return response;
   };
-  Loopback at(serve_plainly, std::move(options));
-  std::string reply;
-  at.run([&]() -> Task<void> {
-    Peer peer(at.io);
-    co_await peer.connect(at.port);
-    co_await peer.send("nonsense\r\n\r\n");
-    reply = co_await peer.read_all();
-  });
-  EXPECT_TRUE(reply.ends_with("<INVALID_REQUEST the request line wants: METHOD /path HTTP/1.1>"))
-      << reply;
+  struct Case {
+    const char* name;
+    std::string said;
+    const char* begins;
+    const char* ends;
+  };
+  const std::string post = "POST /a?b HTTP/1.1\r\nHost: x\r\nX-Id: 7\r\n";
+  const Case cases[] = {
+      {"no HTTP", "nonsense\r\n\r\n", "HTTP/1.1 400 ", "<INVALID_REQUEST / none>"},
+      {"a bad head", "GET /a?b HTTP/1.1\r\nX-Id: 7\r\n\r\n", "HTTP/1.1 400 ",
+       "<INVALID_REQUEST /a none>"},
+      {"a control byte", std::string("GET /a?b HTTP/1.1\r\nA: \0", 25), "HTTP/1.1 400 ",
+       "<INVALID_REQUEST /a none>"},
+      {"a large body", post + "Content-Length: 11\r\n\r\n", "HTTP/1.1 413 ", "<TOO_LARGE /a 7>"},
+      {"a bad chunk", post + "Transfer-Encoding: chunked\r\n\r\nz\r\n", "HTTP/1.1 400 ",
+       "<INVALID_REQUEST /a 7>"},
+      {"a slow body", post + "Content-Length: 2\r\n\r\na", "HTTP/1.1 408 ",
+       "<INVALID_REQUEST /a 7>"},
+      {"a handler that throws", get("/throw", "X-Id: 7\r\nConnection: close\r\n"), "HTTP/1.1 500 ",
+       "<INTERNAL /throw 7>"},
+  };
+  for (const auto& [name, said, begins, ends] : cases) {
+    SCOPED_TRACE(name);
+    Loopback at(serve_plainly, options);
+    std::string reply;
+    at.run([&]() -> Task<void> {
+      Peer peer(at.io);
+      co_await peer.connect(at.port);
+      co_await peer.send(said);
+      reply = co_await peer.read_until(">");
+    });
+    EXPECT_TRUE(reply.starts_with(begins)) << reply;
+    EXPECT_TRUE(reply.ends_with(ends)) << reply;
+    EXPECT_NE(reply.find("X-Given: yes\r\n"), reply.npos) << reply;
+  }
 }
 
 // A handler that waits for its client to leave, silent or between two writes.
@@ -372,6 +404,24 @@ TEST(Drain, SaysConnectionCloseInItsLastReplies) {
     EXPECT_NE(reply.find("Connection: close"), reply.npos);
     co_await drained.wait();
   });
+}
+
+// The second call dropped the first one's callback, and put off its limit.
+TEST(Drain, CalledAgainKeepsTheSoonerLimitAndCallsBackBoth) {
+  HeldLoopback at;
+  int done = 0;
+  at.run([&]() -> Task<void> {
+    const auto stream = co_await at.open("/");
+    EXPECT_TRUE(stream);
+    at.server->drain(milliseconds(20), [&] { ++done; });
+    at.server->drain(2 * patience, [&] { ++done; });
+    const auto both = [&] { return done == 2; };
+    co_await until(both);
+    at.server->drain(patience, [&] { ++done; });
+    const auto third = [&] { return done == 3; };
+    co_await until(third);
+  });
+  EXPECT_EQ(done, 3);
 }
 
 TEST(Drain, CutsWhatIsLeftAtItsLimit) {

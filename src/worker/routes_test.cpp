@@ -186,15 +186,22 @@ TEST(WorkerRoutes, CancelIsParsedWhateverTheContentTypeAndIsIdempotent) {
   EXPECT_TRUE(worker.engine().wait_until(idle));
 }
 
-// clause: W-14
+// clause: W-14, E-2, E-5
 TEST(WorkerRoutes, ABodyPastTheLimitIs413) {
   TestWorker worker;
   BlockingClient client(worker.port());
   client.send("POST", "/execute", {}, {{"Transfer-Encoding", "chunked"}});
   client.close();
   const std::string huge(9 << 20, 'x');
-  const auto reply = worker.ask("POST", "/v1/completions", huge);
+  const auto reply = worker.ask("POST", "/v1/completions", huge, {{"X-Correlation-Id", "c1"}});
   EXPECT_EQ(reply.status, 413U);
+  EXPECT_EQ(reply.headers.at("x-correlation-id"), "c1");
+  EXPECT_EQ(reply.headers.at("x-should-retry"), "false");
+  const auto error = json::parse(reply.body).at("error").as_object();
+  EXPECT_EQ(error.at("type").as_string(), "invalid_request_error");
+  EXPECT_EQ(error.at("code").as_string(), "too_large");
+  EXPECT_EQ(error.at("correlation_id").as_string(), "c1");
+  EXPECT_EQ(error_code(worker.ask("POST", "/execute", huge)), "TOO_LARGE");
   EXPECT_EQ(worker.ask("GET", "/health").status, 200U);
 }
 
@@ -259,6 +266,7 @@ TEST(WorkerRoutes, ModelsEmbeddingsAndTokensAnswer) {
   const auto models = json::parse(worker.ask("GET", "/v1/models").body);
   EXPECT_EQ(models.at("data").at(0).at("id").as_string(), "fake");
   EXPECT_EQ(worker.ask("GET", "/v1/models/fake").status, 200U);
+  EXPECT_EQ(worker.ask("GET", "/v1/models/f%61ke").status, 200U);
   const auto other = worker.ask("GET", "/v1/models/other");
   EXPECT_EQ(other.status, 404U);
 

@@ -12,9 +12,13 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "net/file_limit.h"
 #include "net/server.h"
 #include "net/task_group.h"
+#include "worker/auth.h"
+#include "worker/call.h"
 #include "worker/registrar.h"
+#include "worker/route_table.h"
 #include "worker/routes.h"
 #include "worker/service.h"
 
@@ -27,8 +31,15 @@ net::ServerOptions server_options(const WorkerOptions& options) {
   net::ServerOptions server;
   server.host = options.host;
   server.port = options.port;
-  server.error_body = [](Code code, std::string_view message) {
-    return error_body(Error{.code = code, .message = std::string(message)}, {});
+  server.connections_max = net::connections_within(net::raise_file_limit());
+  server.spared_path = "/health";
+  server.refusal = [](const net::RefusedRequest& refused) {
+    const auto& request = refused.request;
+    const Error error{.code = refused.code,
+                      .message = std::string(refused.message),
+                      .retry_after_ms = refused.retry_after_ms};
+    return error_response(error, correlation_id_of(request.headers.find("X-Correlation-Id")), {},
+                          is_openai_path(request.path) ? ErrorShape::openai : ErrorShape::ours);
   };
   return server;
 }

@@ -250,21 +250,24 @@ def test_a_prompt_longer_than_the_context_is_refused(api):
     assert "2048" in body["error"]["message"]
 
 
-# clause: W-14, E-4
+# clause: W-14, E-2, E-4, E-5
 @pytest.mark.parametrize("path", ["/execute", "/cancel", "/v1/chat/completions", "/tokenize"])
 def test_a_body_over_8_mib_is_413(worker, path):
     connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=20)
     connection.putrequest("POST", path)
     connection.putheader("Content-Type", "application/json")
     connection.putheader("Content-Length", str(8 * 1024 * 1024 + 1))
+    connection.putheader("X-Correlation-Id", "too-much")
     connection.endheaders(b'{"job_id":"')
     reply = connection.getresponse()
-    body = json.loads(reply.read())
+    error = json.loads(reply.read())["error"]
     connection.close()
     assert reply.status == 413
-    if not path.startswith("/v1"):
-        assert body["error"]["code"] == "TOO_LARGE"
-    assert body["error"]["message"]
+    assert error["code"] == ("too_large" if path.startswith("/v1") else "TOO_LARGE")
+    assert error.get("type") == ("invalid_request_error" if path.startswith("/v1") else None)
+    assert error["message"] and error["correlation_id"] == "too-much"
+    assert reply.headers["X-Correlation-Id"] == "too-much"
+    assert reply.headers["x-should-retry"] == "false"
 
 
 # clause: W-15
