@@ -22,12 +22,29 @@ std::string item_path(const FieldReader& fields, std::string_view list, std::siz
   return fields.path(list) + "[" + std::to_string(index) + "]";
 }
 
-// Text parts joined; anything but text is refused by name.
-std::string read_parts(FieldReader& message, const json::array& parts) {
+// How one message is read: where its violations go, and whether unknown fields are among them.
+struct Reading {
+  Violations& violations;
+  OtherFields others;
+
+  // To be called when all that is known of an object has been asked for.
+  void finish(FieldReader& fields) const {
+    if (others == OtherFields::refused) fields.refuse_others();
+  }
+};
+
+// Text parts joined by line breaks, as llama-server does; anything but text is refused by name.
+// Source: llama.cpp common/chat.cpp, common_chat_msg::to_json_oaicompat.
+std::string read_parts(FieldReader& message, const json::array& parts, const Reading& reading) {
   std::string text;
-  for (const auto& part : parts) {
+  const auto append = [&](const json::string& more) {
+    if (!text.empty()) text += '\n';
+    text += std_string(more);
+  };
+  for (std::size_t index = 0; const auto& part : parts) {
+    const std::string path = item_path(message, "content", index++);
     if (part.is_string()) {
-      text += std_string(part.get_string());
+      append(part.get_string());
       continue;
     }
     const auto* const type = part.is_object() ? part.get_object().if_contains("type") : nullptr;
@@ -36,7 +53,10 @@ std::string read_parts(FieldReader& message, const json::array& parts) {
     const char* const name = kind == "refusal" ? "refusal" : "text";
     const auto* const value = part.is_object() ? part.get_object().if_contains(name) : nullptr;
     if ((kind == "text" || kind == "refusal") && value != nullptr && value->is_string()) {
-      text += std_string(value->get_string());
+      append(value->get_string());
+      FieldReader fields(part.get_object(), reading.violations, path + ".");
+      static_cast<void>(fields.has("type") && fields.has(name));
+      reading.finish(fields);
     } else if (kind.starts_with("image") || kind == "input_audio" || kind == "file") {
       message.add("content", "text parts",
                   "has a part of type " + kind + "; this model takes text only");
@@ -50,19 +70,20 @@ std::string read_parts(FieldReader& message, const json::array& parts) {
   return text;
 }
 
-std::string read_content(FieldReader& message, bool may_be_null) {
+std::string read_content(FieldReader& message, bool may_be_null, const Reading& reading) {
   const auto* const content = message.any("content");
   if (content == nullptr) {
     if (!may_be_null) message.add("content", "required", "is required");
     return {};
   }
   if (content->is_string()) return std_string(content->get_string());
-  if (content->is_array()) return read_parts(message, content->get_array());
+  if (content->is_array()) return read_parts(message, content->get_array(), reading);
   message.add("content", "string or parts", "must be a string or an array of text parts");
   return {};
 }
 
-std::vector<ToolCall> read_tool_calls(FieldReader& message, Violations& violations) {
+std::vector<ToolCall> read_tool_calls(FieldReader& message, const Reading& reading) {
+  Violations& violations = reading.violations;
   const auto* const list = message.array("tool_calls", limits::tools_max);
   std::vector<ToolCall> calls;
   if (list == nullptr) return calls;
@@ -75,6 +96,7 @@ std::vector<ToolCall> read_tool_calls(FieldReader& message, Violations& violatio
     }
     FieldReader fields(entry.get_object(), violations, path + ".");
     call.id = fields.text("id", any_text).value_or("");
+    static_cast<void>(fields.has("type"));  // it has one value
     const auto* const function = fields.object("function");
     if (function == nullptr) {
       fields.add("function", "required", "is required");
@@ -90,27 +112,29 @@ std::vector<ToolCall> read_tool_calls(FieldReader& message, Violations& violatio
     } else {
       call.arguments_json = inner.text("arguments", any_text).value_or("{}");
     }
+    reading.finish(inner);
+    reading.finish(fields);
   }
   return calls;
 }
 
-ChatMessage read_message(FieldReader& fields, Violations& violations) {
+ChatMessage read_message(FieldReader& fields, const Reading& reading) {
   ChatMessage message;
   message.role = fields.text("role", any_text).value_or("");
   if (std::ranges::find(roles, message.role) == roles.end()) {
     fields.add("role", "system, developer, user, assistant or tool",
                "must be system, developer, user, assistant or tool");
   }
-  message.tool_calls = read_tool_calls(fields, violations);
+  message.tool_calls = read_tool_calls(fields, reading);
   if (!message.tool_calls.empty() && message.role != "assistant") {
     fields.add("tool_calls", "assistant only", "belongs to the role assistant");
   }
   message.reasoning_content = fields.text("reasoning_content", any_text).value_or("");
-  message.content =
-      read_content(fields, !message.tool_calls.empty() ||
-                               (message.role == "assistant" && !message.reasoning_content.empty()));
+  const bool reasons = message.role == "assistant" && !message.reasoning_content.empty();
+  message.content = read_content(fields, !message.tool_calls.empty() || reasons, reading);
   message.tool_call_id = fields.text("tool_call_id", any_text).value_or("");
   message.name = fields.text("name", any_text).value_or("");
+  reading.finish(fields);
   return message;
 }
 
@@ -220,7 +244,9 @@ void read_template_kwargs(FieldReader& fields, ChatPrompt& chat) {
 
 }  // namespace
 
-std::vector<ChatMessage> read_messages(FieldReader& fields, Violations& violations) {
+std::vector<ChatMessage> read_messages(FieldReader& fields, Violations& violations,
+                                       OtherFields others) {
+  const Reading reading{violations, others};
   const auto* const list = fields.array("messages", limits::messages_max);
   std::vector<ChatMessage> messages;
   if (list == nullptr) return messages;
@@ -233,7 +259,7 @@ std::vector<ChatMessage> read_messages(FieldReader& fields, Violations& violatio
       continue;
     }
     FieldReader inner(entry.get_object(), violations, path + ".");
-    messages.push_back(read_message(inner, violations));
+    messages.push_back(read_message(inner, reading));
   }
   return messages;
 }

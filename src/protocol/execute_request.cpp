@@ -48,7 +48,7 @@ void read_prompt(FieldReader& fields, Violations& violations, JobRequest& job) {
   }
   if (fields.has("messages")) {
     ChatPrompt chat;
-    chat.messages = read_messages(fields, violations);
+    chat.messages = read_messages(fields, violations, OtherFields::refused);
     job.prompt = std::move(chat);
     return;
   }

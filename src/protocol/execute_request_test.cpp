@@ -135,6 +135,41 @@ TEST(DecodeExecute, ListsEveryViolationAtOnce) {
                                       "temperature", "top_p"}));
 }
 
+// At the top they were refused, one level down ignored: a misspelt tool_call_id went unnoticed.
+// clause: W-15
+TEST(DecodeExecute, RefusesUnknownFieldsInsideMessagesToo) {
+  struct Case {
+    const char* name;
+    std::string message;
+    std::vector<std::string> fields;
+  };
+  const std::string tool = R"({"role":"assistant","tool_calls":[{"id":"c","type":"function",)";
+  const Case cases[] = {
+      {"all known",
+       R"({"role":"tool","content":[{"type":"text","text":"a"}],"name":"n","tool_call_id":"c"})",
+       {}},
+      {"a call", tool + R"("function":{"name":"f","arguments":"{}"}}]})", {}},
+      {"null is absent", R"({"role":"user","content":"a","tool_calls":null})", {}},
+      {"in a message", R"({"role":"user","content":"a","nmae":"n"})", {"messages[0].nmae"}},
+      {"in a part",
+       R"({"role":"user","content":[{"type":"text","text":"a","x":1}]})",
+       {"messages[0].content[0].x"}},
+      {"in a call", tool + R"("x":1,"function":{"name":"f"}}]})", {"messages[0].tool_calls[0].x"}},
+      {"in a function",
+       tool + R"("function":{"name":"f","x":1}}]})",
+       {"messages[0].tool_calls[0].function.x"}}};
+  for (const auto& [name, message, fields] : cases) {
+    SCOPED_TRACE(name);
+    const auto got = decode_execute(R"({"job_id":"j","messages":[)" + message + "]}");
+    EXPECT_EQ(got ? std::vector<std::string>() : fields_of(got.error()), fields);
+    const auto relayed = decode_execute(
+        R"({"job_id":"j","openai":{"route":"/v1/chat/completions","completion_id":"c",)"
+        R"("body":{"messages":[)" +
+        message + "]}}}");
+    EXPECT_TRUE(relayed) << "on /v1 they are ignored";
+  }
+}
+
 // clause: E-3
 TEST(DecodeExecute, NeverQuotesThePrompt) {
   const std::string secret = "SECRET";

@@ -22,8 +22,11 @@ std::vector<std::string> read_stop(FieldReader& fields, bool bare_string);
 // response_format or grammar.
 OutputFormat read_format(FieldReader& fields);
 
-// messages[], at least one.
-std::vector<ChatMessage> read_messages(FieldReader& fields, Violations& violations);
+// messages[], at least one. Fields that are none of ours, inside of it: ignored on `/v1`, refused
+// on /execute.
+enum class OtherFields { ignored, refused };
+std::vector<ChatMessage> read_messages(FieldReader& fields, Violations& violations,
+                                       OtherFields others);
 // tools, tool_choice, parallel_tool_calls, chat_template_kwargs and reasoning_effort.
 void read_chat_options(FieldReader& fields, Violations& violations, ChatPrompt& chat);
 

@@ -92,8 +92,9 @@ class JobStreamWriter {
 
 using JobStreamEvent =
     std::variant<QueuedEvent, StartedEvent, TokenEvent, MetricsEvent, EndEvent, ErrorEvent>;
-// Unknown event types give nullopt, so that a newer worker may say more.
-// Errors: invalid_request (not the JSON of its type).
+// Unknown event types give nullopt, so that a newer worker may say more, as long as it says it in
+// JSON; unknown fields are ignored, and an "error" event always decodes.
+// Errors: invalid_request (no JSON object, or not that of its type).
 Result<std::optional<JobStreamEvent>> decode_job_event(const SseEvent& event);
 
 // "3:1234,17" → seq 3, token ids 1234 and 17. Errors: invalid_request.

@@ -1,5 +1,6 @@
 #include "protocol/openai_request.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -95,21 +96,29 @@ void read_prompt(FieldReader& fields, JobRequest& job) {
   job.prompt = std::move(*prompt);
 }
 
+bool is_token_ids(const json::value& input) {
+  if (!input.is_array()) return false;
+  return std::ranges::any_of(input.get_array(), [](const json::value& entry) {
+    return entry.is_number() || entry.is_array();
+  });
+}
+
 void read_inputs(FieldReader& fields, EmbeddingRequest& request) {
   const auto* const input = fields.any("input");
   if (input == nullptr) return fields.add("input", "required", "is required");
   if (input->is_string()) {
     request.inputs.push_back(std_string(input->get_string()));
   } else {
+    // First, because a text of many tokens has more ids than there may be inputs.
+    if (is_token_ids(*input)) {
+      return fields.add("input", "text",
+                        "must be text, not token ids (LangChain: OpenAIEmbeddings("
+                        "check_embedding_ctx_length=False))");
+    }
     const auto* const list = fields.array("input", limits::embedding_inputs_max);
     if (list == nullptr) return;
     if (list->empty()) return fields.add("input", ">= 1 items", "must have at least one text");
     for (const auto& entry : *list) {
-      if (entry.is_number() || entry.is_array()) {
-        return fields.add("input", "text",
-                          "must be text, not token ids (LangChain: OpenAIEmbeddings("
-                          "check_embedding_ctx_length=False))");
-      }
       if (!entry.is_string()) return fields.add("input", "text", "must be strings");
       request.inputs.push_back(std_string(entry.get_string()));
     }
@@ -176,7 +185,7 @@ OpenAiRequest read_chat(FieldReader& fields, Violations& violations) {
   request.job.parse_chat = true;
   ChatPrompt chat;
   if (!fields.has("messages")) fields.add("messages", "required", "is required");
-  chat.messages = read_messages(fields, violations);
+  chat.messages = read_messages(fields, violations, OtherFields::ignored);
   read_chat_options(fields, violations, chat);
   request.job.prompt = std::move(chat);
   read_generation(fields, violations, request);

@@ -18,6 +18,32 @@ const ChatPrompt& chat_of(const Result<OpenAiRequest>& got) {
   return std::get<ChatPrompt>(got->job.prompt);
 }
 
+// They were joined without a line break: not the prompt that llama-server makes of them.
+// clause: W-33
+TEST(DecodeChat, JoinsTextPartsByLineBreaks) {
+  struct Case {
+    const char* name;
+    std::string parts;
+    std::string_view content;
+  };
+  const auto part = [](const std::string& text) {
+    return R"({"type":"text","text":")" + text + "\"}";
+  };
+  const Case cases[] = {{"none", "", ""},
+                        {"one", part("a"), "a"},
+                        {"two", part("a") + "," + part("b"), "a\nb"},
+                        {"an empty one first", part("") + "," + part("b"), "b"},
+                        {"an empty one last", part("a") + "," + part(""), "a\n"},
+                        {"bare strings", R"("a","b")", "a\nb"}};
+  for (const auto& [name, parts, content] : cases) {
+    SCOPED_TRACE(name);
+    const auto got =
+        decode_chat_request(R"({"messages":[{"role":"user","content":[)" + parts + "]}]}");
+    ASSERT_TRUE(got.has_value()) << got.error().message;
+    EXPECT_EQ(chat_of(got).messages[0].content, content);
+  }
+}
+
 TEST(DecodeChat, TakesWhatTheSdkSends) {
   const auto got = decode_chat_request(
       R"({"model":"gpt-4o","messages":[{"role":"developer","content":"brief"},)"
@@ -42,7 +68,7 @@ TEST(DecodeChat, TakesWhatTheSdkSends) {
   EXPECT_TRUE(got->job.parse_chat);
   const auto& chat = chat_of(got);
   ASSERT_EQ(chat.messages.size(), 4U);
-  EXPECT_EQ(chat.messages[1].content, "ab");
+  EXPECT_EQ(chat.messages[1].content, "a\nb");
   EXPECT_EQ(chat.messages[2].tool_calls.front().name, "f");
   EXPECT_EQ(chat.messages[3].tool_call_id, "c1");
   EXPECT_EQ(chat.tools.front().parameters_json, R"({"type":"object"})");
@@ -219,6 +245,17 @@ TEST(DecodeEmbedding, TakesTextOnly) {
     ASSERT_FALSE(refused.has_value());
     EXPECT_NE(refused.error().message.find("check_embedding_ctx_length=False"), std::string::npos);
   }
+}
+
+// More token ids than there may be inputs: LangChain users were told of the count, not of the
+// switch. clause: W-37
+TEST(DecodeEmbedding, NamesTheSwitchForAnyNumberOfTokenIds) {
+  std::string ids = "1";
+  for (std::size_t i = 0; i < limits::embedding_inputs_max; ++i) ids += ",1";
+  const auto refused = decode_embedding_request("{\"input\":[" + ids + "]}");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("check_embedding_ctx_length=False"), std::string::npos)
+      << refused.error().message;
 }
 
 // clause: W-37
