@@ -17,9 +17,10 @@ class TaskGroup {
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;
 
-  // Runs `task` up to its first wait; off the io thread, starts it there. An exception it lets out
-  // is logged as an error, but for the one by which Asio unwinds a cancelled coroutine. After
-  // cancel() it is cancelled at its first wait.
+  // On the io thread `task` runs at once, up to its first wait; before that thread runs, it is
+  // started by it. An exception it lets out is logged as an error, but for the one by which Asio
+  // unwinds a cancelled coroutine. After cancel() it still runs up to its first wait, which ends at
+  // once.
   void spawn(Task<void> task);
   // Every running task: its wait ends with operation_aborted, and its next co_await throws.
   void cancel();
