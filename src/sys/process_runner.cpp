@@ -9,14 +9,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <fstream>
-#include <iterator>
 #include <poll.h>
 #include <signal.h>
 #include <sstream>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
+
+#include "base/limits.h"
 
 #ifdef __APPLE__
 #include <libproc.h>
@@ -175,8 +175,9 @@ bool collect(Pipe& out, Pipe& err, const RunRequest& request, RunOutcome& outcom
     constexpr std::int64_t tick_ms = 200;
     const auto poll_ms = std::min(wait_ms, tick_ms);
     const int ready = ::poll(watched.data(), watched.size(), static_cast<int>(poll_ms));
+    const bool broken = ready < 0 && errno != EINTR;  // before tick() changes errno
     if (request.tick) request.tick();
-    if (ready < 0 && errno != EINTR) return false;
+    if (broken) return false;
     for (std::size_t i = 0; ready > 0 && i < watched.size(); ++i) {
       if (watched.at(i).revents == 0) continue;
       const auto count = ::read(watched.at(i).fd, piece.data(), piece.size());
@@ -233,20 +234,28 @@ Result<std::optional<ProcessFacts>> look_at(Pid pid) {
   return facts;
 }
 #else
+// Empty when it cannot be read: reading fails with ESRCH when the process is reaped meanwhile,
+// which a stream's iterator would throw.
+std::string text_of_proc_file(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return {};
+  std::array<char, 4096> text{};  // a stat line is shorter
+  ssize_t size = 0;
+  do {
+    size = ::read(file, text.data(), text.size());
+  } while (size < 0 && errno == EINTR);
+  ::close(file);
+  return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
+}
+
 // Source: proc(5). The name is in brackets and may itself hold brackets and spaces.
 Result<std::optional<ProcessFacts>> look_at(Pid pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  if (!file) {
-    if (::kill(pid, 0) != 0 && errno == ESRCH) return std::optional<ProcessFacts>{};
-    return fail(Code::internal, "process " + std::to_string(pid) + ": /proc does not show it");
-  }
-  const std::string line{std::istreambuf_iterator<char>(file), {}};
+  const std::string line = text_of_proc_file("/proc/" + std::to_string(pid) + "/stat");
   const auto open = line.find('(');
   const auto close = line.rfind(')');
   if (open == line.npos || close == line.npos) {
-    // It ended between open and read.
     if (::kill(pid, 0) != 0 && errno == ESRCH) return std::optional<ProcessFacts>{};
-    return fail(Code::internal, "process " + std::to_string(pid) + ": unreadable /proc entry");
+    return fail(Code::internal, "process " + std::to_string(pid) + ": /proc does not show it");
   }
   ProcessFacts facts;
   facts.name = line.substr(open + 1, close - open - 1);
@@ -292,7 +301,10 @@ class PosixProcessRunner final : public ProcessRunner {
     if (!in_time) {
       outcome.timed_out = true;
       ::kill(-*pid, SIGKILL);
-      ::waitpid(*pid, &status, 0);
+      // A process that is stuck in a driver or a dead network disk does not even end by SIGKILL.
+      const auto give_up =
+          steady_clock::now() + std::chrono::milliseconds(limits::run_kill_wait_ms);
+      if (!wait_until(*pid, status, give_up)) return outcome;
     }
     if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
     return outcome;

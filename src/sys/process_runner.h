@@ -24,7 +24,7 @@ struct RunRequest {
 };
 
 struct RunOutcome {
-  int exit_status = -1;  // -1 when a signal ended it
+  int exit_status = -1;  // -1 when a signal ended it, or it could not be waited for
   bool timed_out = false;
   std::string out;
   std::string err;

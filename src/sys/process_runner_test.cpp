@@ -47,6 +47,22 @@ TEST_F(Processes, ARunPastItsLimitIsKilledWithItsChildren) {
   EXPECT_EQ(outcome->out, "begun\n");
 }
 
+// A process that is reaped between open and read of its /proc entry ended the caller by an
+// exception.
+TEST_F(Processes, OneThatIsReapedWhileItIsLookedAtIsGoneAndNoException) {
+  for (int round = 0; round < 200; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    std::thread reaper([child] { ::waitpid(child, nullptr, 0); });
+    bool seen = true;
+    while (seen) {
+      const auto facts = runner_->inspect(child);
+      seen = facts && facts->has_value();
+    }
+    reaper.join();
+  }
+}
+
 TEST_F(Processes, OutputBeyondTheLimitIsDropped) {
   const auto outcome = runner_->run({.argv = {"sh", "-c", "head -c 300000 /dev/zero"},
                                      .limit_ms = 20'000,
