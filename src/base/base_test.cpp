@@ -1,6 +1,9 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "base/result.h"
 
@@ -16,6 +19,25 @@ TEST(Code, HasOneRowInOrderAndSurvivesTheWire) {
     EXPECT_NE(exit_code(code), exit_ok);
   }
   EXPECT_EQ(code_from_wire("NO_SUCH_CODE"), std::nullopt);
+}
+
+// Ends with 0 when closing the log gives up on a stderr that is full and read by nobody.
+[[noreturn]] void close_a_stuck_log() {
+  int ends[2] = {};
+  const bool piped = ::pipe(ends) == 0;
+  ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  while (piped && ::write(ends[1], "x", 1) == 1) continue;
+  ::fcntl(ends[1], F_SETFL, 0);
+  ::dup2(ends[1], 2);
+  log_open(LogLevel::info);
+  log_event(LogLevel::info, "test", "stuck");
+  ::_exit(log_close_in_time() ? 1 : 0);
+}
+
+// A second signal did not end a worker whose stderr was stuck: it waited to write its log.
+// clause: W-42
+TEST(Log, AnExitDoesNotWaitForAReaderThatIsGone) {
+  EXPECT_EXIT(close_a_stuck_log(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Rfc3339, IsUtcWithMilliseconds) {

@@ -1,12 +1,16 @@
 #include "base/log.h"
 
+#include <chrono>
 #include <fmt/format.h>
+#include <future>
 #include <iterator>
 #include <memory>
 #include <spdlog/async.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -22,15 +26,16 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
   return levels[static_cast<int>(level)];
 }
 
-spdlog::logger& logger() {
+// Shared, so that log_close() on another thread takes no logger away that is in use.
+std::shared_ptr<spdlog::logger> logger() {
   static const auto direct = [] {
     auto made = std::make_shared<spdlog::logger>("llorch",
                                                  std::make_shared<spdlog::sinks::stderr_sink_mt>());
     made->set_pattern("%v");
     return made;
   }();
-  const auto opened = spdlog::get("llorch-async");
-  return opened ? *opened : *direct;
+  auto opened = spdlog::get("llorch-async");
+  return opened ? opened : direct;
 }
 
 void append_quoted(std::string& out, std::string_view text) {
@@ -79,10 +84,22 @@ void log_close() {
   spdlog::shutdown();
 }
 
+bool log_close_in_time() {
+  std::promise<void> closing;
+  const auto closed = closing.get_future();
+  // Left to itself: a write to a pipe that nobody reads cannot be stopped.
+  std::thread([closing = std::move(closing)]() mutable {
+    log_close();
+    closing.set_value();
+  }).detach();
+  return closed.wait_for(std::chrono::milliseconds(limits::log_close_ms)) ==
+         std::future_status::ready;
+}
+
 void log_event(LogLevel level, std::string_view component, std::string_view event,
                std::initializer_list<LogField> fields) {
-  auto& sink = logger();
-  if (!sink.should_log(spdlog_level(level))) return;
+  const auto sink = logger();
+  if (!sink->should_log(spdlog_level(level))) return;
   std::string line = fmt::format(R"({{"timestamp":"{}","level":"{}","component":"{}","event":"{}")",
                                  rfc3339(std::chrono::system_clock::now()),
                                  level_names[static_cast<int>(level)], component, event);
@@ -93,7 +110,7 @@ void log_event(LogLevel level, std::string_view component, std::string_view even
     append_value(line, field);
   }
   line += '}';
-  sink.log(spdlog_level(level), spdlog::string_view_t(line));
+  sink->log(spdlog_level(level), spdlog::string_view_t(line));
 }
 
 }  // namespace llorch

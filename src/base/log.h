@@ -20,6 +20,9 @@ struct LogField {
 void log_open(LogLevel lowest);
 // Writes out what is queued. Call once, at the end of main.
 void log_close();
+// The same for at most limits::log_close_ms: nobody may be reading stderr. False: something was
+// left, and only std::_Exit() is safe after it.
+bool log_close_in_time();
 
 // {"timestamp":…,"level":"info","component":"worker","event":"job_ended","job_id":"j1",…}
 void log_event(LogLevel level, std::string_view component, std::string_view event,

@@ -190,11 +190,16 @@ class FileReader {
     into_.values.try_emplace(key, Settings::Value{std::move(text), origin});
   }
 
-  void read_sampling(const std::string& prefix, const toml::table& table,
-                     SamplingSettings& into) const {
+  // Whether this file is the nearest that sets that key of a model; what others say is checked
+  // only.
+  bool is_first(const std::string& key) { return into_.model_keys.insert(key).second; }
+
+  void read_sampling(const std::string& prefix, const toml::table& table, SamplingSettings& model) {
     for (const auto& [key, node] : table) {
       const std::string name(key.str());
       const std::string full = prefix + "." + name;
+      SamplingSettings checked;
+      SamplingSettings& into = is_first(full) ? model : checked;
       if (name == "temperature")
         into.temperature = number_of(full, node, 0, 2);
       else if (name == "top_p")
@@ -215,42 +220,48 @@ class FileReader {
   }
 
   void read_model(const std::string& id, const toml::table& table) {
-    ModelSettings model;
-    const std::string prefix = "models." + id;
+    ModelSettings& model = into_.models[id];
     for (const auto& [key, node] : table) {
       const std::string name(key.str());
-      const std::string full = prefix + "." + name;
-      if (name == "ctx_tokens") {
-        model.ctx_tokens = integer_of(full, node, 1, 1LL << 31);
-      } else if (name == "slots") {
-        model.slots = static_cast<std::int32_t>(integer_of(full, node, 1, limits::slots_max));
-      } else if (name == "gpu_layers") {
-        if (node.is_string() && node.value_or<std::string_view>("") == "auto") continue;
-        if (!node.is_integer()) refuse(node, "'" + full + "' must be \"auto\" or a whole number");
-        model.gpu_layers = static_cast<std::int32_t>(integer_of(full, node, 0, 10'000));
-      } else if (name == "kv_type") {
-        model.kv_type = text_of(full, node);
-        constexpr std::array known = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"};
-        if (std::ranges::find(known, model.kv_type) == known.end()) {
-          refuse(node, "'" + full + "' must be one of f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0");
-        }
-      } else if (name == "sampling") {
+      const std::string full = "models." + id + "." + name;
+      if (name == "sampling") {
         read_sampling(full, table_of(full, node), model.sampling);
-      } else if (name == "idle_ttl") {
-        const auto text = node.is_integer() ? std::to_string(node.value_or(std::int64_t{-1}))
-                                            : text_of(full, node);
-        model.idle_ttl_ms = parse_duration_ms(text);
-        if (!model.idle_ttl_ms) refuse(node, "'" + full + "' must be like \"10m\", \"90s\" or 60");
-      } else if (name == "keep") {
-        model.keep = static_cast<std::int32_t>(integer_of(full, node, 0, 1'000));
-      } else if (name == "pin") {
-        if (!node.is_boolean()) refuse(node, "'" + full + "' must be true or false");
-        model.pin = node.value_or(false);
       } else {
-        unknown(node, full);
+        ModelSettings checked;
+        read_model_key(name, full, node, is_first(full) ? model : checked);
       }
     }
-    into_.models.try_emplace(id, model);
+  }
+
+  void read_model_key(const std::string& name, const std::string& full, const toml::node& node,
+                      ModelSettings& model) const {
+    if (name == "ctx_tokens") {
+      model.ctx_tokens = integer_of(full, node, 1, 1LL << 31);
+    } else if (name == "slots") {
+      model.slots = static_cast<std::int32_t>(integer_of(full, node, 1, limits::slots_max));
+    } else if (name == "gpu_layers") {
+      if (node.is_string() && node.value_or<std::string_view>("") == "auto") return;
+      if (!node.is_integer()) refuse(node, "'" + full + "' must be \"auto\" or a whole number");
+      model.gpu_layers = static_cast<std::int32_t>(integer_of(full, node, 0, 10'000));
+    } else if (name == "kv_type") {
+      model.kv_type = text_of(full, node);
+      constexpr std::array known = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"};
+      if (std::ranges::find(known, model.kv_type) == known.end()) {
+        refuse(node, "'" + full + "' must be one of f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0");
+      }
+    } else if (name == "idle_ttl") {
+      const auto text =
+          node.is_integer() ? std::to_string(node.value_or(std::int64_t{-1})) : text_of(full, node);
+      model.idle_ttl_ms = parse_duration_ms(text);
+      if (!model.idle_ttl_ms) refuse(node, "'" + full + "' must be like \"10m\", \"90s\" or 60");
+    } else if (name == "keep") {
+      model.keep = static_cast<std::int32_t>(integer_of(full, node, 0, 1'000));
+    } else if (name == "pin") {
+      if (!node.is_boolean()) refuse(node, "'" + full + "' must be true or false");
+      model.pin = node.value_or(false);
+    } else {
+      unknown(node, full);
+    }
   }
 
   void read_pool(const std::string& id, const toml::table& table) {
@@ -276,6 +287,7 @@ class FileReader {
   void read_externals(const toml::node& node) {
     const auto* list = node.as_array();
     if (list == nullptr) refuse(node, "'external' must be an array of tables: [[external]]");
+    std::vector<ExternalSettings> servers;
     for (const auto& entry : *list) {
       ExternalSettings external;
       for (const auto& [key, value] : table_of("external", entry)) {
@@ -293,8 +305,9 @@ class FileReader {
           unknown(value, full);
       }
       if (external.url.empty()) refuse(entry, "[[external]] needs a url");
-      into_.external.push_back(std::move(external));
+      servers.push_back(std::move(external));
     }
+    if (into_.external.empty()) into_.external = std::move(servers);
   }
 
   std::string file_;
@@ -303,18 +316,25 @@ class FileReader {
 
 Result<void> load_file(const fs::path& path, Settings& into) {
   std::error_code ignored;
-  const auto bytes = fs::file_size(path, ignored);
-  if (!ignored && bytes > limits::settings_bytes_max) {
+  if (fs::is_directory(path, ignored)) {
+    return fail(Code::invalid_request, "settings: " + path.string() + ": is a folder, not a file",
+                "set LLORCH_CONFIG to the llorch.toml in it, or unset it");
+  }
+  std::error_code unknown;  // of what is no plain file, such as /dev/null
+  const auto bytes = fs::file_size(path, unknown);
+  if (!unknown && bytes > limits::settings_bytes_max) {
     return fail(Code::invalid_request, "settings: " + path.string() + ": larger than 1 MiB",
                 "edit " + path.string());
   }
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
+  std::ostringstream text;
+  text << stream.rdbuf();  // an iterator would throw where reading fails
+  const bool nothing = !text && !unknown && bytes > 0;
+  if (!stream || nothing) {
     return fail(Code::forbidden, "settings: " + path.string() + ": cannot be read",
                 "make it readable for this user, or set LLORCH_CONFIG to another file");
   }
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  return read_settings_text(text, path.string(), into);
+  return read_settings_text(text.str(), path.string(), into);
 }
 
 Result<void> read_environment(const SettingsSources& sources, Settings& into) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,8 +55,10 @@ struct ExternalSettings {
 // Where values come from; tests give their own.
 struct SettingsSources {
   std::function<std::optional<std::string>(const char* name)> environment;
-  std::vector<std::filesystem::path> files;  // first wins key by key; absent ones are skipped
-  bool files_required = false;               // set when $LLORCH_CONFIG named the file
+  // Nearest first: it wins key by key, in [models.ID] too, and with a whole [pools.NAME] or list of
+  // [[external]]. Absent ones are skipped.
+  std::vector<std::filesystem::path> files;
+  bool files_required = false;  // set when $LLORCH_CONFIG named the file
 };
 
 class Settings {
@@ -85,6 +88,8 @@ class Settings {
     std::string origin;
   };
   std::map<std::string, Value, std::less<>> values;
+  // Which keys of [models.ID] a file has set: "models.qwen.pin". An absent field does not tell.
+  std::set<std::string, std::less<>> model_keys;
 };
 
 enum class SettingType { text, integer, number, flag };
@@ -100,7 +105,7 @@ SettingsSources default_settings_sources(const std::filesystem::path& root);
 
 // Reads and checks both layers. Errors: invalid_request with file and line (or the variable) for
 // an unknown key, a wrong type, a value out of range, text that is not TOML; not_found when
-// $LLORCH_CONFIG names no file.
+// $LLORCH_CONFIG names no file; forbidden for one that cannot be read.
 Result<Settings> load_settings(const SettingsSources& sources);
 
 // Reads one file's text into `into`, where keys already set stay as they are. `file` is its name in

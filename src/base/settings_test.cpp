@@ -94,6 +94,65 @@ url = "http://lab:8000/v1"
   EXPECT_EQ(settings->external[0].url, "http://lab:8000/v1");
 }
 
+// A nearer [models.ID] hid all of a farther one, and lists of [[external]] were joined.
+// clause: P-2
+TEST_F(SettingsFiles, TheNearestFileWinsKeyByKeyInModelsAndWithWholePoolsAndLists) {
+  file("near.toml", R"(
+[models.qwen]
+gpu_layers = "auto"
+pin = false
+sampling = { top_k = 40 }
+[pools.attic]
+host = "near"
+[[external]]
+url = "http://near"
+)");
+  file("far.toml", R"(
+[models.qwen]
+gpu_layers = 20
+pin = true
+slots = 4
+sampling = { top_k = 7, top_p = 0.5 }
+[models.phi3]
+slots = 2
+[pools.attic]
+host = "far"
+user = "me"
+[[external]]
+url = "http://far"
+)");
+  const auto settings = load_settings(sources_);
+  ASSERT_TRUE(settings) << settings.error().message;
+  const ModelSettings qwen = settings->model("qwen");
+  EXPECT_EQ(qwen.gpu_layers, std::nullopt);
+  EXPECT_FALSE(qwen.pin);
+  EXPECT_EQ(qwen.slots, 4);
+  EXPECT_EQ(qwen.sampling.top_k, 40U);
+  EXPECT_EQ(qwen.sampling.top_p, 0.5);
+  EXPECT_EQ(settings->model("phi3").slots, 2);
+  EXPECT_EQ(settings->pools.at("attic").host, "near");
+  EXPECT_EQ(settings->pools.at("attic").user, "");
+  ASSERT_EQ(settings->external.size(), 1U);
+  EXPECT_EQ(settings->external[0].url, "http://near");
+}
+
+// LLORCH_CONFIG=/etc/llorch ended every program by an exception.
+TEST_F(SettingsFiles, AFolderIsRefusedWithTheNextStep) {
+  sources_.files = {folder_};
+  sources_.files_required = true;
+  const auto settings = load_settings(sources_);
+  ASSERT_FALSE(settings);
+  EXPECT_EQ(settings.error().code, Code::invalid_request);
+  EXPECT_NE(settings.error().message.find("is a folder"), std::string::npos);
+  EXPECT_NE(settings.error().next.find("LLORCH_CONFIG"), std::string::npos);
+}
+
+TEST_F(SettingsFiles, AnEmptyFileSaysNothing) {
+  file("empty.toml", "");
+  sources_.files.emplace_back("/dev/null");
+  EXPECT_TRUE(load_settings(sources_));
+}
+
 // clause: P-2
 TEST_F(SettingsFiles, WhatIsWrongIsNamedWithFileAndLine) {
   struct Case {

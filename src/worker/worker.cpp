@@ -46,7 +46,7 @@ net::ServerOptions server_options(const WorkerOptions& options) {
 
 // Without tidying up: what is left cannot be waited for.
 [[noreturn]] void exit_at_once(int code) {
-  log_close();
+  static_cast<void>(log_close_in_time());
   std::_Exit(code);
 }
 
