@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   if (const auto* ended = std::get_if<int>(&*parsed)) return *ended;
   const auto& command = std::get<RemoteCommand>(*parsed);
   if (const auto* text = std::get_if<PrintText>(&command)) {
-    return print_text(text->text) ? exit_ok : exit_failure;
+    return exit_with_output(print_text(text->text) ? exit_ok : exit_failure);
   }
-  return infer(std::get<InferOptions>(command));
+  return exit_with_output(infer(std::get<InferOptions>(command)));
 }

@@ -60,7 +60,9 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error, int argc,
   }
   for (const auto& word : unknown) {
     const std::string near = suggestion(at, word);
-    if (!near.empty()) ours.next = "did you mean '" + path + " " + near + "'?";
+    if (near.empty()) continue;
+    ours.next = "did you mean '" + path + " " + near + "'?";
+    break;  // the first slip may have made the rest look wrong
   }
   return report(ours, exit_usage);
 }
@@ -82,13 +84,13 @@ std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     print_text(reached(&app)->help());
-    return exit_ok;
+    return exit_with_output(exit_ok);
   } catch (const CLI::CallForAllHelp&) {
     print_text(app.help("", CLI::AppFormatMode::All));
-    return exit_ok;
+    return exit_with_output(exit_ok);
   } catch (const CLI::CallForVersion& version) {
     print_text(std::string(version.what()) + "\n");
-    return exit_ok;
+    return exit_with_output(exit_ok);
   } catch (const CLI::ParseError& error) {
     return report_usage(app, error, argc, argv);
   }

@@ -211,6 +211,39 @@ TEST(Report, NamesTheProgramsHelpWhereNothingBetterIsKnown) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "error: it broke\nnext: console_test --help\n");
 }
 
+TEST(CommandLine, SuggestsForTheFirstWordThatWasNotUnderstood) {
+  const auto parsed = parse({"llorch-pool", "worker", "spawn", "--prot", "1", "--hlep"});
+  EXPECT_NE(parsed.err.find("worker spawn --port'?"), std::string::npos) << parsed.err;
+}
+
+// Prints to a disk that is full, and ends as a program would.
+[[noreturn]] void print_to_a_full_disk(int code) {
+  const bool full = std::freopen("/dev/full", "w", stdout) != nullptr;
+  const bool printed = print_text("a list\n");
+  std::_Exit(full && !printed ? exit_with_output(code) : 99);
+}
+
+// `models catalog --json > FILE` on a full disk left half a document, and ended with 0.
+// clause: E-6, E-7
+TEST(Output, ThatCannotBeWrittenIsAFailureWithItsReason) {
+  EXPECT_EXIT(print_to_a_full_disk(exit_ok), testing::ExitedWithCode(exit_failure),
+              "error: stdout: cannot be written: No space left on device\nnext: ");
+  EXPECT_EXIT(print_to_a_full_disk(exit_partly_done), testing::ExitedWithCode(exit_partly_done),
+              "No space left on device");
+  EXPECT_EQ(exit_with_output(exit_ok), exit_ok);
+}
+
+// A server's message could clear the screen, or print a second "next:" of its own.
+// clause: E-7
+TEST(Report, LetsNoControlCharacterOfAServerThrough) {
+  testing::internal::CaptureStderr();
+  report(Error{.code = Code::internal,
+               .message = "a\x1b[2Jb\nnext: rm\xC2\x9B"
+                          "c ü"});
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "error: a [2Jb next: rm c ü\nnext: console_test --help\n");
+}
+
 // clause: E-6, E-7
 TEST(Report, PrintsWhatWhyAndNextAndGivesTheExitCode) {
   testing::internal::CaptureStderr();

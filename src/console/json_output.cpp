@@ -1,13 +1,19 @@
 #include "console/json_output.h"
 
 #include <boost/json.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fmt/format.h>
+
+#include "console/report.h"
 
 namespace llorch {
 namespace {
 
 namespace json = boost::json;
+
+int write_failure = 0;  // errno of the first write that failed
 
 void append(std::string& out, const json::value& value, std::size_t depth) {
   const auto line = [&](std::size_t level) { out += "\n" + std::string(level * 2, ' '); };
@@ -52,8 +58,20 @@ void print_json(const json::value& value) {
 }
 
 bool print_text(std::string_view text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  return std::fflush(stdout) == 0 && written;
+  errno = 0;
+  const bool taken = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  const bool written = std::fflush(stdout) == 0 && taken;
+  if (!written && write_failure == 0) write_failure = errno != 0 ? errno : EIO;
+  return written;
+}
+
+int exit_with_output(int code) {
+  if (write_failure == 0 || write_failure == EPIPE) return code;
+  Error error{.code = Code::internal};
+  error.message = std::string("stdout: cannot be written: ") + std::strerror(write_failure);
+  error.next = "make room where the output goes, and run the same again";
+  report(error);
+  return code == exit_ok ? exit_failure : code;
 }
 
 }  // namespace llorch

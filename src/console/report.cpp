@@ -5,12 +5,15 @@
 #include <cstdlib>
 #include <string>
 
+#include "console/terminal.h"
+
 namespace llorch {
 namespace {
 
+// What follows the label may come from a server, a file or a model.
 void print_line(std::string_view label, std::string_view text) {
   std::string line(label);
-  line += text;
+  line += one_line(text);
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
 }

@@ -24,9 +24,7 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 void Table::add(std::vector<std::string> cells) {
   assert(cells.size() == columns_.size());
   for (auto& cell : cells) {
-    if (cell.empty()) cell = "-";
-    // A cell is data: a line break or an escape in it must not reach the terminal.
-    std::ranges::replace_if(cell, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, ' ');
+    cell = cell.empty() ? "-" : one_line(cell);
   }
   rows_.push_back(std::move(cells));
 }

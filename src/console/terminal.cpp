@@ -61,6 +61,18 @@ std::size_t display_width(std::string_view utf8) {
   return width;
 }
 
+std::string one_line(std::string_view utf8) {
+  std::string line;
+  line.reserve(utf8.size());
+  while (!utf8.empty()) {
+    const auto [code, bytes] = first_character(utf8);
+    const bool control = code < 0x20 || code == 0x7F || (bytes == 2 && code < 0xA0);
+    line += control ? std::string_view(" ") : utf8.substr(0, bytes);
+    utf8.remove_prefix(bytes);
+  }
+  return line;
+}
+
 std::string shorten(std::string_view utf8, std::size_t columns) {
   if (display_width(utf8) <= columns) return std::string(utf8);
   if (columns == 0) return {};

@@ -18,6 +18,9 @@ Terminal terminal_of(int descriptor);
 
 // Columns the text takes: one a character, two for wide ones such as ✅, none for combining ones.
 std::size_t display_width(std::string_view utf8);
+// With a space for each control character: what others wrote must not steer the terminal, or look
+// like a line of ours.
+std::string one_line(std::string_view utf8);
 // Cut to `columns` with "…" at the end where it was longer.
 std::string shorten(std::string_view utf8, std::size_t columns);
 // "98.1 MB", "4.4 GB": decimal, one digit, as disks and hubs print sizes.

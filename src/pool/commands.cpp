@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "console/command_line.h"
+#include "console/json_output.h"
 #include "console/progress.h"
 #include "console/report.h"
 #include "sys/interrupt.h"
@@ -56,7 +57,7 @@ int run_pool(int argc, const char* const* argv) {
       .say = [](const std::string& line) { write_to_stderr()(line + "\n"); },
       .draw = write_to_stderr(),
       .messages = terminal_of(2)};
-  const int code = action(context);
+  const int code = exit_with_output(action(context));
   if (interrupt_number() == 0) return code;
   return interrupt_number() == SIGTERM ? exit_terminated : exit_interrupted;
 }

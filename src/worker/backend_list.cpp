@@ -53,7 +53,7 @@ int print_backends(const std::vector<BackendDevice>& devices, bool json) {
                           device.memory_bytes >> 20);
     }
   }
-  return print_text(text) ? exit_ok : exit_failure;
+  return exit_with_output(print_text(text) ? exit_ok : exit_failure);
 }
 
 }  // namespace llorch

@@ -1,11 +1,11 @@
 #include "worker/serve.h"
 
 #include <boost/asio/io_context.hpp>
-#include <cstdio>
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <utility>
 
 #include "base/log.h"
+#include "console/json_output.h"
 #include "console/report.h"
 
 namespace llorch {
@@ -23,9 +23,10 @@ Result<void> serve(const WorkerOptions& options, EngineLoader loader) {
   const auto port = worker.listen();
   if (!port) return fail(port.error());
   const bool v6 = options.host.find(':') != std::string::npos;
-  fmt::print("{} listening on http://{}{}{}:{}\n", options.worker_id, v6 ? "[" : "", options.host,
-             v6 ? "]" : "", *port);
-  std::fflush(stdout);
+  const bool said = print_text(fmt::format("{} listening on http://{}{}{}:{}\n", options.worker_id,
+                                           v6 ? "[" : "", options.host, v6 ? "]" : "", *port));
+  // Who started it may have closed stdout, or its disk is full: that is no reason not to serve.
+  if (!said) log_event(LogLevel::warn, "worker", "stdout_failed");
   worker.stop_on_signals();
   return worker.run();
 }
