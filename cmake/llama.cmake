@@ -56,8 +56,9 @@ endif()
 file(GLOB_RECURSE llama_archives "${llama_build}/common/*.a" "${llama_build}/src/*.a"
      "${llama_build}/ggml/*.a" "${llama_build}/vendor/*.a")
 add_library(llama_cpp INTERFACE)
+# src comes last: its unicode.h must not hide common's. Only engine/gbnf.cpp reads from there.
 target_include_directories(llama_cpp SYSTEM INTERFACE "${llama_dir}/include" "${llama_dir}/common"
-                           "${llama_dir}/ggml/include" "${llama_dir}/vendor")
+                           "${llama_dir}/ggml/include" "${llama_dir}/vendor" "${llama_dir}/src")
 if(APPLE)
   target_link_libraries(llama_cpp INTERFACE ${llama_archives} "-framework Accelerate")
 else()

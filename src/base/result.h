@@ -71,6 +71,14 @@ inline std::unexpected<Error> fail(Code code, std::string message, std::string n
 inline std::unexpected<Error> fail(Error error) {
   return std::unexpected(std::move(error));
 }
+// A refusal of one field of a request; its violation says the same.
+inline std::unexpected<Error> fail_field(Violation violation, std::string next = {}) {
+  std::string message = violation.message;
+  return std::unexpected(Error{.code = Code::invalid_request,
+                               .message = std::move(message),
+                               .violations = {std::move(violation)},
+                               .next = std::move(next)});
+}
 
 // "JOB_NOT_FOUND" for Code::job_not_found.
 std::string_view wire_name(Code code);

@@ -96,7 +96,7 @@ void add_trigger(GrammarSpec& spec, const common_grammar_trigger& trigger,
 }
 
 GrammarSpec grammar_spec(const common_chat_params& rendered, const Vocabulary& vocabulary) {
-  GrammarSpec spec{.gbnf = rendered.grammar, .lazy = rendered.grammar_lazy};
+  GrammarSpec spec{.gbnf = rendered.grammar, .field = "tools", .lazy = rendered.grammar_lazy};
   for (const auto& trigger : rendered.grammar_triggers) add_trigger(spec, trigger, vocabulary);
   if (!rendered.generation_prompt.empty()) {
     auto tokens = vocabulary.tokenize(rendered.generation_prompt, true, false);
@@ -189,6 +189,12 @@ Result<RenderedChat> ChatFormat::render(const ChatPrompt& chat, const OutputForm
     auto spec = grammar_of_format(format);
     if (!spec) return fail(spec.error());
     out.grammar = std::move(*spec);
+  }
+  if (format.kind != OutputFormat::Kind::text && !strict) {
+    auto alone = grammar_of_format(format);
+    if (!alone) return fail(alone.error());
+    out.grammar.field = alone->field;
+    if (chat.tools.empty()) out.grammar.plain = std::move(alone->gbnf);
   }
   out.stops = rendered.additional_stops;
   for (const auto& text : rendered.preserved_tokens) {

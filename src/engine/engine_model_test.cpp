@@ -343,6 +343,8 @@ TEST_F(EngineOnRealWeights, RefusesABadGrammarWithAReason) {
   ASSERT_TRUE(talk.read());
   ASSERT_TRUE(talk.error);
   EXPECT_EQ(talk.error->code, Code::invalid_request);
+  ASSERT_EQ(talk.error->violations.size(), 1u);
+  EXPECT_EQ(talk.error->violations.front().field, "grammar");
 }
 
 TEST_F(EngineOnRealWeights, ReusesAPrefixOfTheSameScopeOnly) {

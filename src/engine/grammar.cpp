@@ -1,9 +1,13 @@
 #include "engine/grammar.h"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <json-schema-to-grammar.h>
 #include <llama.h>
+
+#include "engine/gbnf.h"
+#include "engine/schema_patterns.h"
 
 namespace llorch {
 namespace {
@@ -28,14 +32,22 @@ llama_sampler* make_sampler(const GrammarSpec& spec, const Vocabulary& vocabular
 
 Result<GrammarSpec> grammar_of_format(const OutputFormat& format) {
   if (format.kind == OutputFormat::Kind::text) return GrammarSpec{};
-  if (format.kind == OutputFormat::Kind::grammar) return GrammarSpec{.gbnf = format.source};
+  if (format.kind == OutputFormat::Kind::grammar) {
+    return GrammarSpec{.gbnf = format.source, .field = "grammar"};
+  }
   const bool any = format.kind == OutputFormat::Kind::json_object || format.source.empty();
+  const auto refuse = [](const std::string& why) {
+    return fail_field({.field = "response_format",
+                       .constraint = "JSON schema",
+                       .message = "response_format: the JSON schema has no grammar: " + why});
+  };
+  const auto schema = without_foreign_patterns(any ? any_object_schema : format.source);
+  if (!schema) return refuse(schema.error().message);
   try {
-    const auto schema = common_json::parse(any ? any_object_schema : format.source);
-    return GrammarSpec{.gbnf = json_schema_to_grammar(schema)};
+    return GrammarSpec{.gbnf = json_schema_to_grammar(common_json::parse(*schema)),
+                       .field = "response_format"};
   } catch (const std::exception& thrown) {
-    return fail(Code::invalid_request,
-                std::string("the JSON schema has no grammar: ") + thrown.what());
+    return refuse(thrown.what());
   }
 }
 
@@ -44,18 +56,23 @@ void Grammar::Free::operator()(llama_sampler* sampler) const {
 }
 
 Result<Grammar> Grammar::compile(const GrammarSpec& spec, const Vocabulary& vocabulary) {
+  const auto refuse = [&](const std::string& why) {
+    return fail_field({.field = spec.field, .constraint = "GBNF", .message = spec.field + why});
+  };
+  if (auto ok = check_gbnf(spec.gbnf, spec.field, vocabulary.get()); !ok) return fail(ok.error());
   try {
     Grammar grammar(make_sampler(spec, vocabulary));
-    if (!grammar.sampler_) {
-      return fail(Code::invalid_request, "the grammar does not parse as GBNF with a rule `root`");
-    }
-    if (!spec.lazy) {
-      for (const auto token : spec.prefill) llama_sampler_accept(grammar.sampler_.get(), token);
-    }
-    return grammar;
+    if (!grammar.sampler_) return refuse(": a rule of the grammar begins with itself");
+    const bool fits = spec.lazy || std::ranges::all_of(spec.prefill, [&](Token token) {
+                        // llama.cpp aborts on an end of generation that comes too early.
+                        return !vocabulary.ends_generation(token) && grammar.accept(token);
+                      });
+    if (fits) return grammar;
   } catch (const std::exception& thrown) {
-    return fail(Code::invalid_request, std::string("the grammar is refused: ") + thrown.what());
+    return refuse(std::string(": the grammar is refused: ") + thrown.what());
   }
+  if (spec.plain.empty()) return refuse(": the grammar does not go on from the model's template");
+  return compile({.gbnf = spec.plain, .field = spec.field}, vocabulary);
 }
 
 bool Grammar::allows(Token token) {

@@ -17,10 +17,12 @@ namespace llorch {
 
 struct GrammarSpec {
   std::string gbnf;   // empty = no grammar
+  std::string field;  // of the request it comes from: what a refusal names
   bool lazy = false;  // takes effect when a trigger appears in the text
   std::vector<std::string> trigger_patterns;
   std::vector<Token> trigger_tokens;
   std::vector<Token> prefill;  // already in the prompt: the grammar is past them
+  std::string plain;           // obeyed instead, from the start, when the prefill does not fit
 };
 
 // The grammar of an output format by itself; empty for plain text.
@@ -29,7 +31,7 @@ Result<GrammarSpec> grammar_of_format(const OutputFormat& format);
 
 class Grammar {
  public:
-  // Errors: invalid_request with the reason llama.cpp gives.
+  // Errors: invalid_request with the line and the reason.
   static Result<Grammar> compile(const GrammarSpec& spec, const Vocabulary& vocabulary);
 
   bool allows(Token token);

@@ -54,8 +54,10 @@ Result<void> check_ids(const std::vector<Token>& ids, const char* field,
                        const Vocabulary& vocabulary) {
   for (const auto id : ids) {
     if (!vocabulary.contains(id)) {
-      return fail(Code::invalid_request,
-                  fmt::format("{}: token id {} is not in 0..{}", field, id, vocabulary.size() - 1));
+      return fail_field({.field = field,
+                         .constraint = "token ids of this model",
+                         .message = fmt::format("{}: token id {} is not in 0..{}", field, id,
+                                                vocabulary.size() - 1)});
     }
   }
   return {};
@@ -67,12 +69,19 @@ Result<void> fit_context(const JobRequest& job, const ModelCard& card, PreparedJ
   const auto resumed = static_cast<std::int64_t>(job.resume_tokens.size());
   // Resumed tokens that fill the context to the last place are a whole answer.
   if (room < std::max<std::int64_t>(resumed, 1)) {
-    return fail(Code::context_length_exceeded,
-                fmt::format("the prompt has {} tokens{}; this model's context is {} tokens, and "
-                            "the answer needs at least one",
-                            prompt, resumed > 0 ? fmt::format(" and {} are resumed", resumed) : "",
-                            card.context_tokens),
-                "shorten the prompt, or start the worker with a larger --ctx-tokens");
+    auto message = fmt::format(
+        "the prompt has {} tokens{}; this model's context is {} tokens, and "
+        "the answer needs at least one",
+        prompt, resumed > 0 ? fmt::format(" and {} are resumed", resumed) : "",
+        card.context_tokens);
+    const bool chat = std::holds_alternative<ChatPrompt>(job.prompt);
+    return fail(
+        Error{.code = Code::context_length_exceeded,
+              .message = message,
+              .violations = {{.field = chat ? "messages" : "prompt",
+                              .constraint = "fits the context",
+                              .message = message}},
+              .next = "shorten the prompt, or start the worker with a larger --ctx-tokens"});
   }
   ready.max_tokens = room;
   if (job.max_tokens) {
@@ -95,7 +104,10 @@ Result<PreparedJob> prepare(const JobRequest& job, const PrepareContext& context
   ready.stops = job.stop;
   auto spec = read_prompt(job, context, ready);
   if (!spec) return fail(spec.error());
-  if (ready.prompt.empty()) return fail(Code::invalid_request, "the prompt has no tokens");
+  if (ready.prompt.empty()) {
+    return fail_field(
+        {.field = "prompt", .constraint = "not empty", .message = "the prompt has no tokens"});
+  }
   if (auto ok = check_ids(ready.prompt, "prompt", context.vocabulary); !ok) return fail(ok.error());
   if (auto ok = check_ids(job.resume_tokens, "resume_tokens", context.vocabulary); !ok) {
     return fail(ok.error());

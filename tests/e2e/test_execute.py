@@ -226,9 +226,12 @@ REFUSED_FIELDS = [
     ("a temperature that is text", {"prompt": "a", "temperature": "hot"}, "temperature"),
     ("two output formats", {"prompt": "a", "grammar": 'root ::= "a"',
                             "response_format": {"type": "json_object"}}, ""),
-    ("a grammar that is none", {"prompt": "a", "grammar": "root ::= ((("}, ""),
+    ("a grammar that is none", {"prompt": "a", "grammar": "root ::= ((("}, "grammar"),
+    ("a schema that is none", {"prompt": "a", "response_format": {
+        "type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "nonsense"}}}},
+     "response_format"),
     ("a role that is none", {"messages": [{"role": "emperor", "content": "b"}]}, ""),
-    ("a resume token outside the vocabulary", {"prompt": "a", "resume_tokens": [99999999]}, ""),
+    ("a resume token outside the vocabulary", {"prompt": "a", "resume_tokens": [99999999]}, "resume_tokens"),
 ]
 
 
@@ -240,6 +243,30 @@ def test_a_broken_rule_is_a_400_that_names_the_field(api, fields, named):
     assert body["error"]["code"] == "INVALID_REQUEST"
     if named:
         assert any(named in error["field"] for error in body["errors"]), body
+
+
+CANARY = "canary-7f3a"
+BAD_GRAMMARS = [
+    ("unbalanced", f'root ::= "{CANARY}"\nother ::= (("{CANARY}"', "line 2"),
+    ("undefined rule", f'root ::= other # {CANARY}', "`other`"),
+    ("no root", f'start ::= "{CANARY}"', "`root`"),
+    ("left recursion", f'root ::= root "{CANARY}"', "begins with itself"),
+    ("bounds swapped", f'root ::= "{CANARY}"{{5,2}}', "line 1"),
+    ("not a rule", CANARY + " ?", "line 1"),
+]
+
+
+# llama.cpp prints a grammar that does not parse, and a pattern it cannot follow, to stderr.
+# clause: W-29, E-3
+def test_a_bad_grammar_gets_a_reason_and_never_reaches_the_log(worker, api):
+    for name, grammar, says in BAD_GRAMMARS:
+        body = api.refused(400, prompt="a", grammar=grammar).json()
+        (error,) = body["errors"]
+        assert error["field"] == "grammar" and says in error["message"], name
+    schema = {"type": "string", "pattern": f"(?={CANARY})"}
+    api.execute(prompt="a", max_tokens=1, response_format={
+        "type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+    assert CANARY not in "".join(worker.output)
 
 
 # clause: W-18
