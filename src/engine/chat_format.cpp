@@ -10,8 +10,8 @@
 #include "base/limits.h"
 #include "base/random.h"
 #include "engine/allocation_budget.h"
+#include "engine/chat_inputs.h"
 #include "engine/chat_parser.h"
-#include "engine/protected_text.h"
 
 namespace llorch {
 namespace {
@@ -20,49 +20,6 @@ constexpr const char* any_object = R"({"type":"object"})";
 
 AllocationBudget template_budget() {
   return {limits::template_bytes_max, std::chrono::milliseconds{limits::template_ms_max}};
-}
-
-common_chat_msg to_library(const ChatMessage& message, ProtectedText& guard) {
-  common_chat_msg made;
-  made.role = message.role == "developer" ? "system" : message.role;
-  made.content = guard.protect(message.content);
-  made.reasoning_content = guard.protect(message.reasoning_content);
-  made.tool_call_id = message.tool_call_id;
-  made.tool_name = message.name;
-  for (const auto& call : message.tool_calls) {
-    made.tool_calls.push_back({.name = call.name, .arguments = call.arguments_json, .id = call.id});
-  }
-  return made;
-}
-
-common_chat_templates_inputs to_library(const ChatPrompt& chat, ProtectedText& guard) {
-  common_chat_templates_inputs inputs;
-  for (const auto& message : chat.messages) inputs.messages.push_back(to_library(message, guard));
-  for (const auto& tool : chat.tools) {
-    const bool wanted = chat.tool_choice.kind != ToolChoice::Kind::function ||
-                        chat.tool_choice.function == tool.name;
-    if (wanted) inputs.tools.push_back({tool.name, tool.description, tool.parameters_json});
-  }
-  switch (chat.tool_choice.kind) {
-    case ToolChoice::Kind::automatic:
-      inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_AUTO;
-      break;
-    case ToolChoice::Kind::none:
-      inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_NONE;
-      break;
-    case ToolChoice::Kind::required:
-    case ToolChoice::Kind::function:
-      inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
-      break;
-  }
-  inputs.parallel_tool_calls = chat.parallel_tool_calls && !inputs.tools.empty() &&
-                               chat.tool_choice.kind != ToolChoice::Kind::function;
-  inputs.reasoning_format = COMMON_REASONING_FORMAT_AUTO;
-  for (const auto& [name, value] : chat.template_kwargs_json) {
-    inputs.chat_template_kwargs[name] = value;
-    if (name == "enable_thinking") inputs.enable_thinking = value != "false";
-  }
-  return inputs;
 }
 
 std::string escape_pattern(const std::string& text) {
@@ -112,7 +69,7 @@ struct ChatFormat::Templates {
 };
 
 ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary)
-    : vocabulary_(vocabulary), source_("gguf") {
+    : vocabulary_(vocabulary), controls_(vocabulary.control_texts()), source_("gguf") {
   const char* const jinja = llama_model_chat_template(model, nullptr);
   if (jinja == nullptr) {
     refusal_ = "the model file has none";
@@ -167,17 +124,29 @@ Result<RenderedChat> ChatFormat::render(const ChatPrompt& chat, const OutputForm
     return fail(Code::invalid_request, "a grammar cannot be combined with tools",
                 "leave out one of the two");
   }
-  ProtectedText guard(vocabulary_.control_texts(), random_hex(8));
-  common_chat_params rendered;
   // With a parser the answer may reason first or fence its JSON, and still gives clean content;
   // without one the text itself must be what the format says.
   const bool strict = format.kind == OutputFormat::Kind::grammar || !parse;
-  auto inputs = to_library(chat, guard);
-  if (!strict && format.kind == OutputFormat::Kind::json_schema) inputs.json_schema = format.source;
-  if (!strict && format.kind == OutputFormat::Kind::json_object) inputs.json_schema = any_object;
-  try {
+  std::string schema;
+  if (!strict && format.kind == OutputFormat::Kind::json_schema) schema = format.source;
+  if (!strict && format.kind == OutputFormat::Kind::json_object) schema = any_object;
+  const auto apply = [&](ChatInputs& inputs) {
+    inputs.library.json_schema = schema;
     const auto budget = template_budget();
-    rendered = common_chat_templates_apply(templates_->library.get(), inputs);
+    return common_chat_templates_apply(templates_->library.get(), inputs.library);
+  };
+  ProtectedText guard(controls_, random_hex(16));
+  auto inputs = to_library(chat, &guard);
+  common_chat_params rendered;
+  try {
+    rendered = apply(inputs);
+    if (inputs.tools_protected) {
+      // Marks are for the prompt only: a call must be spelled as the client spelled the tool.
+      auto prompt = std::move(rendered.prompt);
+      inputs = to_library(chat, nullptr);
+      rendered = apply(inputs);
+      rendered.prompt = std::move(prompt);
+    }
   } catch (const std::exception& thrown) {
     return fail(Code::invalid_request,
                 std::string("the model's chat template refuses these messages: ") + thrown.what());

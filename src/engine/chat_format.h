@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "engine/grammar.h"
 #include "engine/outbox.h"
+#include "engine/protected_text.h"
 #include "engine/vocabulary.h"
 #include "prompt/render.h"
 
@@ -56,6 +57,7 @@ class ChatFormat {
   Result<RenderedChat> render_family(const ChatPrompt& chat, const OutputFormat& format) const;
 
   const Vocabulary& vocabulary_;
+  const ControlTexts controls_;
   std::unique_ptr<Templates> templates_;
   prompt::Family family_ = prompt::Family::raw;  // used without templates_
   std::string source_;
