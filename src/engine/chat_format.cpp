@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 #include <llama.h>
+#include <log.h>
 #include <regex>
 #include <utility>
 
@@ -11,7 +12,6 @@
 #include "base/random.h"
 #include "engine/allocation_budget.h"
 #include "engine/chat_inputs.h"
-#include "engine/chat_parser.h"
 
 namespace llorch {
 namespace {
@@ -62,6 +62,16 @@ GrammarSpec grammar_spec(const common_chat_params& rendered, const Vocabulary& v
   return spec;
 }
 
+// llama.cpp's common library logs the text of answers that do not parse. What matters of what it
+// says comes back as an exception.
+void silence_library() {
+  static const bool silent = [] {
+    common_log_set_verbosity_thold(-1);
+    return true;
+  }();
+  static_cast<void>(silent);
+}
+
 }  // namespace
 
 struct ChatFormat::Templates {
@@ -70,6 +80,7 @@ struct ChatFormat::Templates {
 
 ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary)
     : vocabulary_(vocabulary), controls_(vocabulary.control_texts()), source_("gguf") {
+  silence_library();
   const char* const jinja = llama_model_chat_template(model, nullptr);
   if (jinja == nullptr) {
     refusal_ = "the model file has none";

@@ -1,7 +1,7 @@
 // Turns a conversation into a prompt with the model's own chat template, and the model's text back
 // into content, reasoning and tool calls. Jinja and the parsers are llama.cpp's common library;
 // a template runs under a time and memory budget.
-// Threads: ChatFormat belongs to the prepare thread, a ChatParser to the engine thread.
+// Threads: the prepare thread.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/chat_parser.h"
 #include "engine/grammar.h"
-#include "engine/outbox.h"
 #include "engine/protected_text.h"
 #include "engine/vocabulary.h"
 #include "prompt/render.h"
@@ -18,14 +18,6 @@
 struct llama_model;
 
 namespace llorch {
-
-// Follows one answer. What it gives after a text is a pure function of that text.
-class ChatParser {
- public:
-  virtual ~ChatParser() = default;
-  // `added` follows the text so far; `last`: nothing will come after it.
-  virtual std::vector<ChatDelta> feed(const std::string& added, bool last) = 0;
-};
 
 struct RenderedChat {
   std::vector<prompt::Segment> segments;
