@@ -12,6 +12,8 @@
 #include "base/random.h"
 #include "engine/allocation_budget.h"
 #include "engine/chat_inputs.h"
+#include "engine/schema_patterns.h"
+#include "engine/tool_text.h"
 
 namespace llorch {
 namespace {
@@ -52,12 +54,30 @@ void add_trigger(GrammarSpec& spec, const common_grammar_trigger& trigger,
   }
 }
 
+// An SPM tokenizer begins a text with a blank that the grammar has not: "▁<" for "<". The first
+// token gives way to the one without, if there is one.
+void drop_added_blank(std::vector<Token>& tokens, const std::string& text,
+                      const Vocabulary& vocabulary) {
+  if (tokens.empty() || text.starts_with(' ')) return;
+  const auto& piece = vocabulary.piece(tokens.front(), true);
+  if (!piece.starts_with(' ')) return;
+  const auto wanted = piece.substr(1);
+  for (Token token = 0; !wanted.empty() && token < vocabulary.size(); ++token) {
+    if (vocabulary.piece(token, true) == wanted) {
+      tokens.front() = token;
+      return;
+    }
+  }
+  tokens.erase(tokens.begin());
+}
+
 GrammarSpec grammar_spec(const common_chat_params& rendered, const Vocabulary& vocabulary) {
   GrammarSpec spec{.gbnf = rendered.grammar, .field = "tools", .lazy = rendered.grammar_lazy};
   for (const auto& trigger : rendered.grammar_triggers) add_trigger(spec, trigger, vocabulary);
   if (!rendered.generation_prompt.empty()) {
     auto tokens = vocabulary.tokenize(rendered.generation_prompt, true, false);
     if (tokens) spec.prefill = std::move(*tokens);
+    drop_added_blank(spec.prefill, rendered.generation_prompt, vocabulary);
   }
   return spec;
 }
@@ -72,29 +92,69 @@ void silence_library() {
   static_cast<void>(silent);
 }
 
+// The library builds the calls' grammar while it renders, so a tool may be what it dislikes.
+std::unexpected<Error> refused_by_template(const std::string& why, bool tools) {
+  if (tools && why.contains("JSON schema")) {
+    return fail_field({.field = "tools", .constraint = "JSON schema", .message = "tools: " + why});
+  }
+  return fail_field(
+      {.field = "messages",
+       .constraint = "chat template",
+       .message = "messages: the model's chat template refuses the conversation: " + why});
+}
+
+common_chat_params apply(const common_chat_templates* templates,
+                         const common_chat_templates_inputs& inputs) {
+  const auto budget = template_budget();
+  return common_chat_templates_apply(templates, inputs);
+}
+
+common_chat_templates_inputs hello() {
+  common_chat_templates_inputs inputs;
+  inputs.messages.resize(1);
+  inputs.messages.front().role = "user";
+  inputs.messages.front().content = "Hello";
+  return inputs;
+}
+
+// Tried out, not asked: some templates read `tools`, but llama.cpp finds no way to write a call.
+bool makes_tool_calls(const common_chat_templates* templates) {
+  constexpr const char* name = "probe_of_llorch";
+  auto inputs = hello();
+  inputs.tools.push_back({.name = name, .description = "Probe", .parameters = any_object});
+  inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
+  try {
+    const auto rendered = apply(templates, inputs);
+    return !rendered.grammar.empty() && rendered.prompt.contains(name);
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 struct ChatFormat::Templates {
   common_chat_templates_ptr library;
 };
 
-ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary)
+ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary,
+                       const std::string& jinja)
     : vocabulary_(vocabulary), controls_(vocabulary.control_texts()), source_("gguf") {
   silence_library();
-  const char* const jinja = llama_model_chat_template(model, nullptr);
-  if (jinja == nullptr) {
+  const char* const own = llama_model_chat_template(model, nullptr);
+  if (own == nullptr && jinja.empty()) {
     refusal_ = "the model file has none";
-  } else if (std::string_view(jinja).size() > limits::template_source_bytes_max) {
+  } else if (own != nullptr && std::string_view(own).size() > limits::template_source_bytes_max) {
     refusal_ = "it is longer than any real template";
   } else {
     try {
-      const auto budget = template_budget();
-      templates_ = std::make_unique<Templates>(common_chat_templates_init(model, ""));
-      common_chat_templates_inputs probe;
-      probe.messages.resize(1);
-      probe.messages.front().role = "user";
-      probe.messages.front().content = "Hello";
-      static_cast<void>(common_chat_templates_apply(templates_->library.get(), probe));
+      templates_ = std::make_unique<Templates>();
+      {
+        const auto budget = template_budget();
+        templates_->library = common_chat_templates_init(model, jinja);
+      }
+      static_cast<void>(apply(templates_->library.get(), hello()));
+      knows_tools_ = makes_tool_calls(templates_->library.get());
       return;
     } catch (const std::exception& thrown) {
       refusal_ = thrown.what();
@@ -110,79 +170,111 @@ ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary)
 
 ChatFormat::~ChatFormat() = default;
 
-Result<RenderedChat> ChatFormat::render_family(const ChatPrompt& chat,
-                                               const OutputFormat& format) const {
-  if (!chat.tools.empty()) {
-    return fail(Code::invalid_request, "tools: this model has no chat template that knows tools",
-                "leave them out, or serve a model whose file has such a template");
+Result<RenderedChat> ChatFormat::render(const ChatPrompt& chat,
+                                        const RenderOptions& options) const {
+  if (options.format.kind == OutputFormat::Kind::grammar && offers_tools(chat)) {
+    return fail_field({.field = "grammar",
+                       .constraint = "not with tools",
+                       .message = "grammar: cannot be combined with tools"},
+                      "leave out one of the two");
   }
+  if (templates_ && knows_tools_) return render_template(chat, options);
+  return render_with_tools_as_text(chat, options);
+}
+
+Result<RenderedChat> ChatFormat::render_with_tools_as_text(const ChatPrompt& chat,
+                                                           const RenderOptions& options) const {
+  const bool tools = offers_tools(chat);
+  auto inner = options;
+  if (tools) inner.format = {};  // the grammar of the calls sees to the format
+  auto shown = tools_as_text(chat);
+  if (tools && !templates_ && family_ == prompt::Family::raw) {
+    // Of a model without any format only the last message is shown.
+    auto& last = shown.messages.back().content;
+    last = shown.messages.front().content + "\n\n" + last;
+  }
+  auto out = templates_ ? render_template(shown, inner) : render_family(shown, inner);
+  if (!out || !tools) return out;
+  auto grammar = tool_grammar(chat, options.format, options.max_tokens);
+  if (!grammar) return fail(grammar.error());
+  // A grammar from the first token on leaves no room to reason in.
+  if (!grammar->lazy) out->parser = nullptr;
+  if (options.parse) {
+    out->parser = make_tool_text_parser(std::move(out->parser), options.call_seed);
+  }
+  out->grammar = std::move(*grammar);
+  show_mark(tool_call_open, out->visible_control);
+  show_mark(tool_call_close, out->visible_control);
+  return out;
+}
+
+Result<RenderedChat> ChatFormat::render_family(const ChatPrompt& chat,
+                                               const RenderOptions& options) const {
   std::vector<prompt::Message> messages;
   for (const auto& message : chat.messages) messages.push_back({message.role, message.content});
   auto segments = prompt::render(family_, messages);
-  if (!segments) return fail(segments.error());
-  auto spec = grammar_of_format(format);
+  if (!segments) {
+    auto error = segments.error();
+    error.violations = {
+        {.field = "messages", .constraint = "chat template", .message = error.message}};
+    return fail(std::move(error));
+  }
+  auto spec = grammar_of_format(options.format);
   if (!spec) return fail(spec.error());
   RenderedChat out;
   out.segments = std::move(*segments);
   out.grammar = std::move(*spec);
+  if (options.parse) out.parser = make_content_parser();
   return out;
 }
 
-Result<RenderedChat> ChatFormat::render(const ChatPrompt& chat, const OutputFormat& format,
-                                        bool parse, std::uint64_t call_seed) const {
-  if (!templates_) return render_family(chat, format);
-  if (format.kind == OutputFormat::Kind::grammar && !chat.tools.empty()) {
-    return fail(Code::invalid_request, "a grammar cannot be combined with tools",
-                "leave out one of the two");
-  }
+void ChatFormat::show_mark(std::string_view text, std::vector<Token>& visible) const {
+  const auto tokens = vocabulary_.tokenize(text, true, false);
+  if (tokens && tokens->size() == 1) visible.push_back(tokens->front());
+}
+
+Result<RenderedChat> ChatFormat::render_template(const ChatPrompt& chat,
+                                                 const RenderOptions& options) const {
+  const auto& format = options.format;
   // With a parser the answer may reason first or fence its JSON, and still gives clean content;
   // without one the text itself must be what the format says.
-  const bool strict = format.kind == OutputFormat::Kind::grammar || !parse;
+  const bool strict = format.kind == OutputFormat::Kind::grammar || !options.parse;
+  auto alone = grammar_of_format(format);
+  if (!alone) return fail(alone.error());
   std::string schema;
-  if (!strict && format.kind == OutputFormat::Kind::json_schema) schema = format.source;
   if (!strict && format.kind == OutputFormat::Kind::json_object) schema = any_object;
-  const auto apply = [&](ChatInputs& inputs) {
-    inputs.library.json_schema = schema;
-    const auto budget = template_budget();
-    return common_chat_templates_apply(templates_->library.get(), inputs.library);
-  };
+  if (!strict && format.kind == OutputFormat::Kind::json_schema) {
+    schema = without_foreign_patterns(format.source).value_or(format.source);
+  }
   ProtectedText guard(controls_, random_hex(16));
   auto inputs = to_library(chat, &guard);
+  inputs.library.json_schema = schema;
   common_chat_params rendered;
   try {
-    rendered = apply(inputs);
+    rendered = apply(templates_->library.get(), inputs.library);
     if (inputs.tools_protected) {
       // Marks are for the prompt only: a call must be spelled as the client spelled the tool.
       auto prompt = std::move(rendered.prompt);
       inputs = to_library(chat, nullptr);
-      rendered = apply(inputs);
+      inputs.library.json_schema = schema;
+      rendered = apply(templates_->library.get(), inputs.library);
       rendered.prompt = std::move(prompt);
     }
   } catch (const std::exception& thrown) {
-    return fail(Code::invalid_request,
-                std::string("the model's chat template refuses these messages: ") + thrown.what());
+    return refused_by_template(thrown.what(), !inputs.library.tools.empty());
   }
   RenderedChat out;
   out.segments = guard.split(rendered.prompt);
   out.grammar = grammar_spec(rendered, vocabulary_);
-  if (strict && format.kind != OutputFormat::Kind::text) {
-    auto spec = grammar_of_format(format);
-    if (!spec) return fail(spec.error());
-    out.grammar = std::move(*spec);
-  }
-  if (format.kind != OutputFormat::Kind::text && !strict) {
-    auto alone = grammar_of_format(format);
-    if (!alone) return fail(alone.error());
+  if (format.kind != OutputFormat::Kind::text) {
+    if (strict) out.grammar = *alone;
+    if (!offers_tools(chat)) out.grammar.plain = alone->gbnf;
     out.grammar.field = alone->field;
-    if (chat.tools.empty()) out.grammar.plain = std::move(alone->gbnf);
   }
   out.stops = rendered.additional_stops;
-  for (const auto& text : rendered.preserved_tokens) {
-    const auto tokens = vocabulary_.tokenize(text, true, false);
-    if (tokens && tokens->size() == 1) out.visible_control.push_back(tokens->front());
-  }
-  if (parse) {
-    auto parser = make_chat_parser(rendered, !chat.tools.empty(), call_seed);
+  for (const auto& text : rendered.preserved_tokens) show_mark(text, out.visible_control);
+  if (options.parse) {
+    auto parser = make_chat_parser(rendered, !chat.tools.empty(), options.call_seed);
     if (!parser) return fail(parser.error());
     out.parser = std::move(*parser);
   }

@@ -38,8 +38,11 @@ Result<GrammarSpec> read_prompt(const JobRequest& job, const PrepareContext& con
     ready.prompt = std::move(*tokens);
     return grammar_of_format(job.format);
   }
-  auto rendered = context.chat.render(std::get<ChatPrompt>(job.prompt), job.format, job.parse_chat,
-                                      ready.sampling.seed);
+  auto rendered =
+      context.chat.render(std::get<ChatPrompt>(job.prompt), {.format = job.format,
+                                                             .parse = job.parse_chat,
+                                                             .call_seed = ready.sampling.seed,
+                                                             .max_tokens = job.max_tokens});
   if (!rendered) return fail(rendered.error());
   auto tokens = tokenize_segments(rendered->segments, context.vocabulary);
   if (!tokens) return fail(tokens.error());
