@@ -1,26 +1,14 @@
 #!/usr/bin/env bash
 # Runs the worker and llama-server, built from one tree of llama.cpp, on the same model, and prints
 # a Markdown table: bench/compare.sh [--model FILE] [--rounds N] [--cases a,b] [--out FILE] …
-# The tree is the llama.cpp release inside the npm package below; see docs/benchmarks.md. Further
+# The tree is the release of tools/llama_release.sh; see docs/benchmarks.md. Further
 # flags go to bench/compare.py (--help lists them).
 set -euo pipefail
-# shellcheck source=tools/lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../tools/lib.sh"
-package="node-llama-cpp@3.22.1"
-compare="$repo/build/compare"
-tree="$compare/llama.cpp"
-mkdir -p "$compare"
-
-if [[ ! -f $compare/gitRelease.bundle ]]; then
-  command -v npm >/dev/null || stop_with "bench: npm is not installed" "apt-get install npm"
-  logged compare-pack "bench: fetch llama.cpp" timeout 600 npm pack --silent \
-    --pack-destination "$compare" "$package"
-  archive="$(ls "$compare"/node-llama-cpp-*.tgz)"
-  tar -xzf "$archive" -C "$compare" --strip-components=2 package/llama/gitRelease.bundle
-  rm -f "$archive"
-fi
-[[ -d $tree/.git ]] ||
-  logged compare-clone "bench: unpack llama.cpp" timeout 300 git clone -q "$compare/gitRelease.bundle" "$tree"
+# shellcheck source=tools/llama_release.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../tools/llama_release.sh"
+compare="$llama_release_dir"
+tree="$llama_release_tree"
+llama_release
 
 if [[ ! -x $compare/server/bin/llama-server ]]; then
   # Its own defaults (OpenMP, native instructions); only the web page and the downloader are off.

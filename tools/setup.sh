@@ -4,8 +4,8 @@
 # Debian 12 and Ubuntu 24.04, as root or with sudo. Done already: under a second, nothing changed.
 # --no-packages leaves the system's packages to you: only sources, venv and node modules.
 set -euo pipefail
-# shellcheck source=tools/lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=tools/llama_release.sh
+source "$(dirname "${BASH_SOURCE[0]}")/llama_release.sh"
 export DEBIAN_FRONTEND=noninteractive
 
 for_tests=false
@@ -176,4 +176,7 @@ test_packages() {
 mkdir -p "$log_dir"
 if $with_packages; then system_packages; fi
 source_packages
-if $for_tests; then test_packages; fi
+if $for_tests; then
+  test_packages
+  llama_release
+fi
