@@ -99,15 +99,13 @@ class LlamaEngine final : public Engine {
 
   void detokenize(std::vector<Token> tokens, Reply<std::string> reply) override {
     tokenize_.post([this, tokens = std::move(tokens), reply = std::move(reply)] {
-      std::string text;
       for (const auto token : tokens) {
         if (!loaded_.vocabulary->contains(token)) {
           return reply(fail(Code::invalid_request,
                             "token id " + std::to_string(token) + " is not in the vocabulary"));
         }
-        text += loaded_.vocabulary->piece(token, true);
       }
-      reply(std::move(text));
+      reply(loaded_.vocabulary->text_of(tokens));
     });
   }
 

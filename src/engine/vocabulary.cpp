@@ -39,6 +39,9 @@ Vocabulary::Vocabulary(const llama_vocab* vocab) : vocab_(vocab) {
   }
   std::sort(control_texts_.begin(), control_texts_.end(),
             [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  // llama.h tells nothing of the file's add_space_prefix and its defaults: see what it does.
+  const auto probe = tokenize("a", false, false);
+  prefixes_space_ = probe && !probe->empty() && piece(probe->front(), true).starts_with(' ');
 }
 
 Result<std::vector<Token>> Vocabulary::tokenize(std::string_view text, bool special,
@@ -58,6 +61,19 @@ Result<std::vector<Token>> Vocabulary::tokenize(std::string_view text, bool spec
 const std::string& Vocabulary::piece(Token token, bool special) const {
   const auto i = static_cast<std::size_t>(token);
   return special && !special_pieces_[i].empty() ? special_pieces_[i] : pieces_[i];
+}
+
+std::string Vocabulary::text_of(std::span<const Token> tokens) const {
+  std::string text;
+  bool prefixed = prefixes_space_;
+  for (const Token token : tokens) {
+    const bool control = !special_pieces_[static_cast<std::size_t>(token)].empty();
+    std::string_view part = piece(token, true);
+    if (prefixed && !control && part.starts_with(' ')) part.remove_prefix(1);
+    text += part;
+    prefixed = prefixes_space_ && control;  // what follows a control token is tokenised as a text
+  }
+  return text;
 }
 
 bool Vocabulary::ends_generation(Token token) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,8 @@ class Vocabulary {
   Result<std::vector<Token>> tokenize(std::string_view text, bool special, bool add_bos) const;
   // The bytes of a token, may be part of a character; control tokens are empty unless `special`.
   const std::string& piece(Token token, bool special) const;
+  // The text that tokenize() made these of, control tokens written out. Shape: each contains()ed.
+  std::string text_of(std::span<const Token> tokens) const;
 
   bool contains(Token token) const { return token >= 0 && token < size(); }
   bool ends_generation(Token token) const;
@@ -42,6 +45,7 @@ class Vocabulary {
   std::vector<std::string> pieces_;          // control tokens empty
   std::vector<std::string> special_pieces_;  // only of control tokens
   std::vector<std::string> control_texts_;
+  bool prefixes_space_ = false;  // tokenize() puts a space before a text (Llama 2, Phi-3)
 };
 
 }  // namespace llorch
