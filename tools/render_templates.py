@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Renders the published chat templates with real Jinja into src/prompt/testdata/vectors.h.
 
-Run it after a change of the templates or conversations (python3 -m pip install jinja2):
-    tools/render_templates.py > src/prompt/testdata/vectors.h
+Run it after a change of the templates or conversations (needs tools/setup.sh --test):
+    .venv/bin/python tools/render_templates.py > src/prompt/testdata/vectors.h
 """
 import pathlib
 
-import jinja2.sandbox
+import chat_text
 
 TEMPLATES = pathlib.Path(__file__).resolve().parent.parent / "src/prompt/testdata/templates"
 
@@ -46,10 +46,6 @@ CONVERSATIONS = {
 }
 
 
-def refuse(message):
-    raise ValueError(message)
-
-
 def fold_system(messages):
     if messages[0][0] != "system":
         return messages
@@ -60,12 +56,9 @@ def fold_system(messages):
 def render(family, conversation):
     bos, eos, folds = FAMILIES[family]
     messages = fold_system(conversation) if folds else conversation
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = refuse
     source = (TEMPLATES / f"{family}.jinja").read_text(encoding="utf-8")
-    text = environment.from_string(source).render(
-        messages=[{"role": role, "content": content} for role, content in messages],
-        bos_token=bos, eos_token=eos, add_generation_prompt=True)
+    text = chat_text.render(source, [{"role": role, "content": content} for role, content in messages],
+                            bos, eos)
     return text.removeprefix(bos)  # the tokeniser adds the first one
 
 

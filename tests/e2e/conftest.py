@@ -13,7 +13,9 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 
+import tiny_models as makes_tiny  # noqa: E402
 from fake_orchestrator import FakeOrchestrator  # noqa: E402
 from support import PATIENCE, Worker, repository, run_program  # noqa: E402
 
@@ -69,6 +71,15 @@ def model_path(bin_dir):
     found = catalog_model(root)
     assert found, "smollm2 is not in the catalog after its download"
     return found
+
+
+@pytest.fixture(scope="session")
+def tiny_models():
+    """{family: its line of the manifest, and `path`}, made once into build/tiny-models."""
+    assert makes_tiny.TREE.is_dir(), "no llama.cpp release: tools/setup.sh --test"
+    manifest = makes_tiny.make_all(makes_tiny.FOLDER, makes_tiny.TREE)
+    return {entry["name"]: entry | {"path": makes_tiny.FOLDER / entry["file"]}
+            for entry in manifest["models"]}
 
 
 @pytest.fixture

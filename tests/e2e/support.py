@@ -322,5 +322,18 @@ def write_catalog(path, model):
             "path": str(model), "license": "Apache-2.0", "sources": []}]}), encoding="utf-8")
 
 
+def plain_greedy(bin_dir, model, prompt_file, tokens, chunk, threads=2):
+    """The ids that the shortest honest loop over the same library gives."""
+    places = [bin_dir.parent / "tests", *(repository() / "build").glob("*/tests")]
+    found = [place / "llorch-plain-greedy" for place in places]
+    program = next((path for path in found if path.exists()), None)
+    assert program, f"llorch-plain-greedy is in none of {places}: build the tests"
+    done = subprocess.run([program, model, "--prompt-file", prompt_file, "--n", str(tokens),
+                           "--flash-attn", "on", "--chunk", str(chunk), "--threads", str(threads)], check=True,
+                          timeout=60 * PATIENCE, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, env=clean_environment())
+    return json.loads(done.stdout)
+
+
 def repository():
     return pathlib.Path(__file__).resolve().parents[2]

@@ -2,32 +2,23 @@
 the same alone, beside others, and resumed at any token."""
 
 import json
-import subprocess
 
 import pytest
 
-from support import Worker, all_at_once, clean_environment, new_job_id, repository
+from support import Worker, all_at_once, new_job_id, plain_greedy, repository
 
 PROMPTS = json.loads((repository() / "bench/data/greedy_prompts.json").read_text(encoding="utf-8"))
 TOKENS = 32
 
 
 @pytest.fixture(scope="module")
-def plain_greedy(bin_dir, model_path, tmp_path_factory):
-    """plain_greedy(prompt, chunk) → the ids of the shortest honest loop over the same library."""
-    places = [bin_dir.parent / "tests", *(repository() / "build").glob("*/tests")]
-    found = [place / "llorch-plain-greedy" for place in places]
-    program = next((path for path in found if path.exists()), None)
-    assert program, f"llorch-plain-greedy is in none of {places}: build the tests"
+def greedy_ids(bin_dir, model_path, tmp_path_factory):
+    """greedy_ids(prompt, chunk) → the ids of a plain loop."""
     file = tmp_path_factory.mktemp("greedy") / "prompt"
 
     def run(prompt, chunk):
         file.write_text(prompt, encoding="utf-8")
-        done = subprocess.run([program, model_path, "--prompt-file", file, "--n", str(TOKENS),
-                               "--flash-attn", "on", "--chunk", str(chunk)], check=True, timeout=60,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                              env=clean_environment())
-        return json.loads(done.stdout)
+        return plain_greedy(bin_dir, model_path, file, TOKENS, chunk)
     return run
 
 
@@ -44,7 +35,7 @@ def one_slot(bin_dir, model_path, tmp_path_factory):
 
 # clause: W-15
 @pytest.mark.parametrize("deterministic,chunk", [(False, 512), (True, 32)], ids=["plain", "deterministic"])
-def test_greedy_answers_of_20_prompts_are_those_of_a_plain_loop(one_slot, plain_greedy, deterministic,
+def test_greedy_answers_of_20_prompts_are_those_of_a_plain_loop(one_slot, greedy_ids, deterministic,
                                                                 chunk):
     """A scope of its own keeps each prompt from a cached prefix, so the chunk borders are equal."""
     assert len(PROMPTS) == 20
@@ -53,7 +44,7 @@ def test_greedy_answers_of_20_prompts_are_those_of_a_plain_loop(one_slot, plain_
         answer = one_slot.execute(prompt=prompt, max_tokens=TOKENS, temperature=0,
                                   deterministic=deterministic, cache_scope=new_job_id())
         assert answer.started["cached_tokens"] == 0
-        wanted = plain_greedy(prompt, chunk)
+        wanted = greedy_ids(prompt, chunk)
         if answer.ids != wanted:
             differing[prompt] = (answer.ids, wanted)
     assert differing == {}
