@@ -8,7 +8,7 @@ export LLORCH_PROMPT := $(value PROMPT)
 export LLORCH_MODEL := $(value MODEL)
 export LLORCH_UP_PORT := $(value PORT)
 
-.PHONY: help run up down build test check promises bench soak fuzz clean
+.PHONY: help run up down build test check models promises bench soak fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -30,6 +30,9 @@ test:  ## set-up, then every unit and end-to-end test
 
 check:  ## format, layers, clauses, tidy, sanitizers, 10 s of fuzzing (FULL=1: all of it)
 	@tools/check.sh $(if $(FULL),--full)
+
+models:  ## tries every model of the catalog and a tiny one of each family on each backend
+	@.docs/testing/test_all_models.sh
 
 promises:  ## measures the promises of docs/promises.md
 	@tools/test.sh promises
