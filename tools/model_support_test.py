@@ -36,7 +36,7 @@ def row(weights, architecture, outcome):
 PASSED = row("tiny", "llama", "passed")
 
 
-# clause: P-33
+# clause: P-35
 @pytest.mark.parametrize("name,rows,failed", [
     ("passed", [PASSED], False),
     ("nothing at all", [], True),

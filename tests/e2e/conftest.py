@@ -32,14 +32,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(180 * PATIENCE))
-        if reason := open_defects().get(item.name.split("[")[0]):
-            item.add_marker(pytest.mark.xfail(reason=reason))
-
-
-def open_defects():
-    """Tests that are known to fail, and why: open_defects.txt."""
-    lines = (pathlib.Path(__file__).parent / "open_defects.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("\t") for line in lines if line and not line.startswith("#"))
 
 
 @pytest.fixture(scope="session")
