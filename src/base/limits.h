@@ -139,6 +139,18 @@ inline constexpr std::uint32_t model_width_max = 1'048'576;       // embedding a
 inline constexpr std::uint32_t model_context_max = 268'435'456;   // the largest known: 10 M
 inline constexpr std::uint64_t memory_reserve_bytes = 256 * mib;  // left to the machine itself
 
+// Requantising and measuring
+inline constexpr std::size_t requantize_buffer_bytes = 512 * mib;   // of rows as 32-bit floats
+inline constexpr std::size_t perplexity_text_bytes_max = 16 * mib;  // hours on a processor
+inline constexpr std::int64_t perplexity_chunk_tokens = 512;        // as llama-perplexity
+inline constexpr std::int64_t perplexity_tokens_min = 20'000;       // fewer prove nothing
+inline constexpr double perplexity_rise_percent_max = 0.5;          // what a faster layout may cost
+inline constexpr double optimize_gain_min = 1.05;                   // less is within the noise
+inline constexpr std::int64_t requantize_ms_max = 3'600'000;   // 70 billion weights on two cores
+inline constexpr std::int64_t perplexity_ms_max = 14'400'000;  // 24 000 tokens at 2 a second
+inline constexpr std::size_t optimize_record_bytes_max = 1 * mib;
+inline constexpr std::size_t ollama_manifest_bytes_max = 1 * mib;  // they have some 1 KiB
+
 // Logs
 inline constexpr std::size_t log_lines_queued_max = 8'192;
 

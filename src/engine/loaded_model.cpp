@@ -1,5 +1,6 @@
 #include "engine/loaded_model.h"
 
+#include <../src/llama-ext.h>  // as llama.cpp's common library includes it
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -10,6 +11,9 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "engine/library.h"
+#include "engine/model_files.h"
+#include "gguf/memory_estimate.h"
 #include "sys/host.h"
 
 namespace llorch {
@@ -17,26 +21,6 @@ namespace {
 
 constexpr std::int64_t context_tokens_default_max = 8192;  // a longer one is asked for by name
 constexpr std::int32_t slots_default = 4;
-constexpr std::int64_t compute_bytes_spare = 256LL * 1024 * 1024;  // graph buffers of small models
-
-void library_log(ggml_log_level level, const char* text, void*) {
-  if (level != GGML_LOG_LEVEL_ERROR && level != GGML_LOG_LEVEL_WARN) return;
-  std::string_view line(text);
-  while (line.ends_with('\n')) line.remove_suffix(1);
-  const bool error = level == GGML_LOG_LEVEL_ERROR;
-  log_event(error ? LogLevel::warn : LogLevel::debug, "llama.cpp", "message", {{"text", line}});
-}
-
-void start_library() {
-  static const bool started = [] {
-    // A crash must not fork a debugger under a service. Source: ggml.c, GGML_NO_BACKTRACE.
-    setenv("GGML_NO_BACKTRACE", "1", 0);
-    llama_log_set(library_log, nullptr);
-    llama_backend_init();
-    return true;
-  }();
-  static_cast<void>(started);
-}
 
 Result<ggml_backend_dev_t> find_device(const EngineOptions& options) {
   std::int32_t index = 0;
@@ -117,51 +101,56 @@ Result<ggml_type> kv_type(const std::string& name) {
               "one of f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl");
 }
 
-std::int64_t kv_bytes_per_token(const llama_model* model, ggml_type type) {
-  const auto heads = llama_model_n_head(model);
-  if (heads == 0) return 0;  // no attention: the state has a fixed size
-  const auto attention = meta(model, "general.architecture") + ".attention.";
-  std::int64_t bytes = 0;
-  for (const char* const part : {"key_length", "value_length"}) {
-    std::int64_t size = llama_model_n_embd(model) / heads;
-    read_number(model, (attention + part).c_str(), size);
-    const auto elements = size * llama_model_n_head_kv(model);
-    const auto whole = (elements + 255) / 256 * 256;  // rows of quantised types come in blocks
-    bytes += static_cast<std::int64_t>(ggml_row_size(type, whole)) * llama_model_n_layer(model);
+MemoryPlan plan_of(const ModelCard& card, const EngineOptions& options) {
+  MemoryPlan plan;
+  plan.slots = static_cast<std::uint32_t>(card.slots_total);
+  plan.context_tokens = static_cast<std::uint64_t>(card.context_tokens);
+  plan.batch_tokens = static_cast<std::uint32_t>(options.batch_tokens_max);
+  plan.flash_attention = options.flash_attention.value_or(true);
+  if (!options.kv_type.empty()) plan.key_type = plan.value_type = options.kv_type;
+  return plan;
+}
+
+// What lies on the device: of main memory all that the process takes.
+std::uint64_t needed_bytes(const MemoryEstimate& estimate, const EngineOptions& options) {
+  return estimate.total_bytes - (options.backend == "cpu" ? 0 : estimate.process_bytes);
+}
+
+Result<void> check_slots(const ModelCard& card) {
+  if (card.slots_total >= 1 && card.slots_total <= static_cast<std::int32_t>(limits::slots_max)) {
+    return {};
   }
-  return bytes;
+  return fail(Code::invalid_request,
+              fmt::format("slots {}: want 1..{}", card.slots_total, limits::slots_max));
 }
 
 // Slots and context that fit: what was asked for exactly, or as much of the default as there is
 // room for. Errors: insufficient_memory, invalid_request.
-Result<void> choose_size(const EngineOptions& options, const llama_model* model, ggml_type type,
-                         std::int64_t memory_bytes, ModelCard& card) {
+Result<void> choose_size(const EngineOptions& options, const ModelShape& shape,
+                         std::uint64_t memory_bytes, ModelCard& card) {
   const auto trained = std::max<std::int64_t>(card.train_context_tokens, 256);
   card.context_tokens = options.ctx_tokens.value_or(std::min(trained, context_tokens_default_max));
   card.slots_total = options.slots.value_or(slots_default);
-  if (card.slots_total < 1 || card.slots_total > static_cast<std::int32_t>(limits::slots_max)) {
-    return fail(Code::invalid_request,
-                fmt::format("slots {}: want 1..{}", card.slots_total, limits::slots_max));
-  }
-  const auto weights = static_cast<std::int64_t>(llama_model_size(model));
-  const auto outputs = static_cast<std::int64_t>(card.vocabulary_tokens) * 4;
-  const auto need = [&] {
-    return weights +
-           card.slots_total * (card.context_tokens * kv_bytes_per_token(model, type) + outputs) +
-           compute_bytes_spare;
+  if (const auto ok = check_slots(card); !ok) return ok;
+  auto estimate = estimate_memory(shape, plan_of(card, options));
+  if (!estimate) return fail(estimate.error());
+  const auto fits_now = [&] {
+    estimate = estimate_memory(shape, plan_of(card, options));
+    return needed_bytes(*estimate, options) + limits::memory_reserve_bytes <= memory_bytes;
   };
-  while (!options.slots && card.slots_total > 1 && need() > memory_bytes) card.slots_total /= 2;
-  while (!options.ctx_tokens && card.context_tokens > 1024 && need() > memory_bytes) {
+  while (!options.slots && card.slots_total > 1 && !fits_now()) card.slots_total /= 2;
+  while (!options.ctx_tokens && card.context_tokens > 1024 && !fits_now()) {
     card.context_tokens /= 2;
   }
-  card.memory_bytes = need();
-  if (card.memory_bytes <= memory_bytes) return {};
+  const bool fit = fits_now();
+  card.memory_bytes = static_cast<std::int64_t>(estimate->total_bytes);
+  if (fit) return {};
   constexpr double gib = 1024.0 * 1024 * 1024;
   return fail(
       Code::insufficient_memory,
       fmt::format("{} needs about {:.1f} GiB with {} slots of {} tokens, {:.1f} GiB are "
                   "free",
-                  options.model_path, static_cast<double>(card.memory_bytes) / gib,
+                  options.model_path, static_cast<double>(needed_bytes(*estimate, options)) / gib,
                   card.slots_total, card.context_tokens, static_cast<double>(memory_bytes) / gib),
       "a smaller --ctx-tokens or --slots, or a smaller model");
 }
@@ -199,18 +188,32 @@ Result<ContextHandle> make_context(LoadedModel& loaded, const EngineOptions& opt
               "a smaller --ctx-tokens or --slots");
 }
 
-Result<ModelHandle> open_model(const EngineOptions& options, ggml_backend_dev_t device,
-                               const std::function<void(double)>& progress) {
+// Whether llama.cpp will copy most weights into another order, for kernels that want them so:
+// mapped as well, they would be there twice. Source: ggml-cpu/repack.cpp.
+bool is_repacked(const ModelShape& shape) {
+  constexpr std::array types = {"q4_0", "q4_K", "q2_K", "iq4_nl", "mxfp4"};
+  return std::ranges::find(types, shape.quantization) != types.end();
+}
+
+Result<ModelShape> read_shape(const EngineOptions& options) {
   std::error_code unreadable;
   if (!std::filesystem::is_regular_file(options.model_path, unreadable)) {
     return fail(Code::not_found, "model file " + options.model_path + ": there is no such file",
                 "llorch-pool models catalog");
   }
+  const auto files = make_file_system();
+  return read_model_files(*files, options.model_path);
+}
+
+Result<ModelHandle> open_model(const EngineOptions& options, const ModelShape& shape,
+                               ggml_backend_dev_t device,
+                               const std::function<void(double)>& progress) {
   const bool cpu = options.backend == "cpu";
   std::array<ggml_backend_dev_t, 2> devices{cpu ? nullptr : device, nullptr};
   auto params = llama_model_default_params();
   params.devices = devices.data();
   params.split_mode = LLAMA_SPLIT_MODE_NONE;
+  params.load_mode = cpu && is_repacked(shape) ? LLAMA_LOAD_MODE_NONE : LLAMA_LOAD_MODE_AUTO;
   params.n_gpu_layers = cpu ? 0 : options.gpu_layers.value_or(-1);
   params.progress_callback = [](float done, void* told) {
     (*static_cast<const std::function<void(double)>*>(told))(static_cast<double>(done));
@@ -226,14 +229,32 @@ Result<ModelHandle> open_model(const EngineOptions& options, ggml_backend_dev_t 
   return model;
 }
 
-std::int64_t memory_free(const EngineOptions& options, ggml_backend_dev_t device) {
-  if (options.backend == "cpu") {
-    return static_cast<std::int64_t>(read_host_facts().memory_available_bytes);
+// From here on what is there counts, not what was thought of it.
+// Source: llama.cpp's common/fit.cpp asks in the same way.
+void count_memory(LoadedModel& loaded, const ModelShape& shape, const EngineOptions& options) {
+  std::size_t weights = 0;
+  std::size_t kv = 0;
+  std::size_t compute = 0;
+  for (const auto& [type, bytes] : llama_get_memory_breakdown(loaded.context.get())) {
+    weights += bytes.model;
+    kv += bytes.context;
+    compute += bytes.compute;
   }
+  const auto process = estimate_memory(shape, plan_of(loaded.card, options))->process_bytes;
+  loaded.card.memory_bytes = static_cast<std::int64_t>(weights + kv + compute + process);
+  log_event(LogLevel::info, "engine", "memory",
+            {{"weights_bytes", static_cast<std::int64_t>(weights)},
+             {"kv_bytes", static_cast<std::int64_t>(kv)},
+             {"compute_bytes", static_cast<std::int64_t>(compute)},
+             {"process_bytes", static_cast<std::int64_t>(process)}});
+}
+
+std::uint64_t memory_free(const EngineOptions& options, ggml_backend_dev_t device) {
+  if (options.backend == "cpu") return read_host_facts().memory_available_bytes;
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
   ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
-  return static_cast<std::int64_t>(free_bytes);
+  return free_bytes;
 }
 
 }  // namespace
@@ -247,7 +268,9 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   if (!type) return fail(type.error());
   // Asked before the weights are there: afterwards repacked copies of them would count twice.
   const auto memory = memory_free(options, *device);
-  auto model = open_model(options, *device, progress);
+  const auto shape = read_shape(options);
+  if (!shape) return fail(shape.error());
+  auto model = open_model(options, *shape, *device, progress);
   if (!model) return fail(model.error());
 
   LoadedModel loaded;
@@ -263,7 +286,7 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   loaded.card.vocabulary_tokens = loaded.vocabulary->size();
   loaded.card.tokenizer_hash = loaded.vocabulary->hash();
 
-  if (auto ok = choose_size(options, loaded.model.get(), *type, memory, loaded.card); !ok) {
+  if (auto ok = choose_size(options, *shape, memory, loaded.card); !ok) {
     return fail(ok.error());
   }
   if (loaded.card.embeddings_only) return loaded;
@@ -273,6 +296,7 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   auto context = make_context(loaded, options, *type);
   if (!context) return fail(context.error());
   loaded.context = std::move(*context);
+  count_memory(loaded, *shape, options);
   return loaded;
 }
 

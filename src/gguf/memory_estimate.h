@@ -1,4 +1,4 @@
-// How much memory a model takes before it is loaded: weights, KV cache, compute buffers.
+// How much memory a model takes before it is loaded: weights, KV cache, compute buffers, process.
 // Threads: pure.
 #pragma once
 
@@ -16,13 +16,15 @@ struct MemoryPlan {
   std::uint32_t batch_tokens = 512;     // evaluated at once
   std::string_view key_type = "f16";    // f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
   std::string_view value_type = "f16";
+  bool flash_attention = true;
 };
 
 struct MemoryEstimate {
   std::uint64_t weights_bytes = 0;
   std::uint64_t kv_bytes_per_token = 0;
   std::uint64_t kv_bytes = 0;       // all slots
-  std::uint64_t compute_bytes = 0;  // an upper bound: attention scores without flash attention
+  std::uint64_t compute_bytes = 0;  // graph and logits of the largest batch
+  std::uint64_t process_bytes = 0;  // program and vocabulary, always in main memory
   std::uint64_t total_bytes = 0;    // saturates instead of wrapping
 };
 

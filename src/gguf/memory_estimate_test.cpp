@@ -34,9 +34,26 @@ TEST(EstimateMemory, KnowsTheKvCacheOfAKnownModel) {
     ASSERT_TRUE(estimate);
     EXPECT_EQ(estimate->kv_bytes_per_token, bytes);
     EXPECT_EQ(estimate->kv_bytes, bytes * 8 * 4096);
-    EXPECT_EQ(estimate->total_bytes,
-              estimate->weights_bytes + estimate->kv_bytes + estimate->compute_bytes);
+    EXPECT_EQ(estimate->total_bytes, estimate->weights_bytes + estimate->kv_bytes +
+                                         estimate->compute_bytes + estimate->process_bytes);
   }
+}
+
+// clause: P-41
+TEST(EstimateMemory, KnowsTheGraphBuffersThatLlamaCppReserves) {
+  struct Case {
+    std::uint64_t context_tokens;
+    double reserved_bytes;  // as llama.cpp says of its compute buffer, batches of 512
+  };
+  for (const auto& [tokens, reserved] :
+       {Case{512, 15'878'176}, {4096, 19'548'192}, {8192, 23'742'496}}) {
+    SCOPED_TRACE(tokens);
+    const auto estimate = estimate_memory(smollm2(), {.slots = 1, .context_tokens = tokens});
+    ASSERT_TRUE(estimate);
+    EXPECT_NEAR(static_cast<double>(estimate->compute_bytes), reserved, 0.02 * reserved);
+  }
+  const auto scores = estimate_memory(smollm2(), {.flash_attention = false})->compute_bytes;
+  EXPECT_GT(scores, 4 * estimate_memory(smollm2(), {})->compute_bytes);
 }
 
 TEST(EstimateMemory, CountsEachLayersOwnHeads) {

@@ -47,6 +47,9 @@ class ShapeReader {
     shape_.parameters = header_.parameters;
     shape_.weights_bytes = header_.tensor_bytes;
     shape_.quantization = most_used_type();
+    if (const auto* from = header_.find_string("llorch.requantized_from")) {
+      shape_.requantized_from = *from;
+    }
     return std::move(shape_);
   }
 

@@ -15,6 +15,7 @@ struct ModelShape {
   std::string architecture;          // "llama"
   std::string name;                  // general.name, may be empty
   std::string quantization;          // of most weights: "q4_1"
+  std::string requantized_from;      // of a file that llorch-candled --optimize wrote: "Q4_1"
   std::string tokenizer_model;       // "gpt2"
   std::string chat_template;         // Jinja, may be empty
   std::string license;               // may be empty

@@ -15,6 +15,7 @@ using PoolAction = std::function<int(const PoolContext&)>;
 // Each adds its group of subcommands; `chosen` outlives the parse.
 void add_backend_commands(CLI::App& app, PoolAction& chosen);
 void add_model_commands(CLI::App& app, PoolAction& chosen);
+void add_optimize_command(CLI::App& group, PoolAction& chosen);  // models optimize
 void add_worker_commands(CLI::App& app, PoolAction& chosen);
 void add_host_commands(CLI::App& app, PoolAction& chosen);  // status, doctor, kv
 

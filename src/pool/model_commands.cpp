@@ -3,12 +3,15 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "console/confirm.h"
 #include "console/json_output.h"
 #include "console/report.h"
 #include "console/table.h"
 #include "console/terminal.h"
 #include "pool/commands.h"
 #include "pool/model_store.h"
+#include "pool/ollama_import.h"
+#include "pool/variant_output.h"
 
 namespace llorch {
 namespace {
@@ -19,6 +22,7 @@ struct ModelOptions {
   std::string model;  // an id, a reference or a path
   std::string as;
   bool json = false;
+  bool yes = false;
 };
 
 json::object shown(const PoolContext& context, const CatalogEntry& entry) {
@@ -77,6 +81,10 @@ int unregister_command(const PoolContext& context, const ModelOptions& options) 
 }
 
 int delete_command(const PoolContext& context, const ModelOptions& options) {
+  if (!options.yes && can_ask() && !confirm("Delete " + options.model + " and its files?")) {
+    context.say("Nothing deleted");
+    return exit_ok;
+  }
   const auto deleted = delete_model(context, options.model);
   if (!deleted) return report(deleted.error());
   const auto& entry = deleted->entry;
@@ -121,6 +129,9 @@ json::object to_json(const PoolContext& context, const ModelDetails& details) {
                         {"total_bytes", details.memory->total_bytes},
                         {"context_tokens", details.memory_context_tokens}};
   }
+  if (details.variants) {
+    object["variants"] = variants_json(context, *details.variants, details.entry.path);
+  }
   return object;
 }
 
@@ -161,13 +172,15 @@ int info_command(const PoolContext& context, const ModelOptions& options) {
   line("Path", details->path.string());
   line("SHA-256", entry.sha256);
   for (const auto& source : entry.sources) line("Source", source);
+  if (details->variants) text += "\n" + variants_text(context, *details->variants, entry.path);
   print_text(text);
   return exit_ok;
 }
 
 int import_command(const PoolContext& context, const ModelOptions& options) {
-  const auto imported =
-      options.model == "hf" ? import_hub_cache(context) : import_folder(context, options.model);
+  const auto imported = options.model == "hf"       ? import_hub_cache(context)
+                        : options.model == "ollama" ? import_ollama(context)
+                                                    : import_folder(context, options.model);
   if (!imported) return report(imported.error());
   for (const auto& refused : imported->refused) print_warning(refused);
   if (options.json) {
@@ -225,11 +238,19 @@ void add_model_commands(CLI::App& app, PoolAction& chosen) {
   add("verify", "Check a model's file against its sha256 and header",
       "  llorch-pool models verify smollm2\n", takes_model("model", "Id", false, true),
       verify_command);
-  add("delete", "Delete a model and its files", "  llorch-pool models delete tinyllama\n",
-      takes_model("model", "Id", false, false), delete_command);
-  add("import", "Add every model of the hub's cache or of a folder, copying nothing",
-      "  llorch-pool models import hf\n  llorch-pool models import /data/models\n",
-      takes_model("from", "hf, or a folder", false, true), import_command);
+  add(
+      "delete", "Delete a model and its files; asks first on a terminal",
+      "  llorch-pool models delete tinyllama\n  llorch-pool models delete tinyllama --yes\n",
+      [](CLI::App& command, ModelOptions& options) {
+        command.add_option("model", options.model, "Id")->required();
+        command.add_flag("--yes,-y", options.yes, "Do not ask");
+      },
+      delete_command);
+  add("import", "Add every model of Ollama's store, the hub's cache or a folder, copying nothing",
+      "  llorch-pool models import ollama\n  llorch-pool models import hf\n"
+      "  llorch-pool models import /data/models\n",
+      takes_model("from", "ollama, hf, or a folder", false, true), import_command);
+  add_optimize_command(*group, chosen);
 }
 
 }  // namespace llorch

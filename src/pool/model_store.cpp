@@ -8,6 +8,7 @@
 #include "pool/download.h"
 #include "pool/hub.h"
 #include "pool/model_reference.h"
+#include "pool/optimize.h"
 #include "pool/remove_tree.h"
 #include "pool/text.h"
 #include "pool/worker_files.h"
@@ -149,8 +150,8 @@ bool fits_here(const PoolContext& context, const CatalogEntry& entry) {
 Result<std::unique_ptr<FileLock>> lock_model(const PoolContext& context, const std::string& id) {
   auto lock = context.files.lock(context.root.models() / ("." + id + ".lock"), 0);
   if (lock || lock.error().code != Code::conflict) return lock;
-  return fail(Code::conflict, "model '" + id + "': another llorch-pool is downloading it",
-              "wait for it; the download is shared");
+  return fail(Code::conflict, "model '" + id + "': another llorch-pool is at work on it",
+              "wait for it; what it does is shared");
 }
 
 Result<void> fill_from_file(const PoolContext& context, CatalogEntry& entry) {
@@ -277,12 +278,15 @@ Result<Deleted> delete_model(const PoolContext& context, const std::string& name
   if (!lock) return fail(lock.error());
   // The catalog first: a file without an entry is clutter, an entry without its file is a lie.
   if (const auto gone = unregister_model(context, entry->id); !gone) return fail(gone.error());
-  const fs::path first = model_path(context.root, *entry);
+  // Of a model that serves in another layout, the original is what its folder holds.
+  const auto files = with_original_files(context, *entry);
+  const fs::path first = model_path(context.root, files);
   const fs::path own = context.root.models() / entry->id;
-  Deleted deleted{.entry = *entry};
+  remove_variants(context, entry->id);
+  Deleted deleted{.entry = files};
   if (first.parent_path() != own) return deleted;
   if (const auto removed = context.files.remove(first); !removed) return fail(removed.error());
-  for (const auto& part : entry->extra_files) {
+  for (const auto& part : files.extra_files) {
     if (const auto removed = context.files.remove(own / part); !removed) {
       return fail(removed.error());
     }
@@ -335,6 +339,9 @@ Result<ModelDetails> describe_model(const PoolContext& context, const std::strin
   ModelDetails details{.entry = *entry};
   details.fits = fits_here(context, *entry);
   if (!entry->downloaded) return details;
+  auto variants = read_variants(context.files, variants_folder(context.root, entry->id));
+  if (!variants) return fail(variants.error());
+  details.variants = std::move(*variants);
   details.path = model_path(context.root, *entry);
   auto shape = read_model_shape(context.files, details.path, entry->extra_files);
   if (!shape) return fail(shape.error());

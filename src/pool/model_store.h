@@ -10,6 +10,7 @@
 #include "pool/catalog.h"
 #include "pool/context.h"
 #include "pool/model_memory.h"
+#include "pool/variants.h"
 
 namespace llorch {
 
@@ -57,6 +58,7 @@ struct ModelDetails {
   std::optional<MemoryEstimate> memory;  // of one slot with 4 096 tokens, or the model's own fewer
   std::uint64_t memory_context_tokens = 0;
   bool fits = false;
+  std::optional<VariantRecord> variants;  // what `models optimize` made
 };
 Result<ModelDetails> describe_model(const PoolContext& context, const std::string& name);
 

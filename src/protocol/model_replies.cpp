@@ -38,6 +38,18 @@ std::string float_bytes(const std::vector<float>& vector) {
   return bytes;
 }
 
+void append_layout(std::string& out, const LossyLayout& layout) {
+  JsonObjectWriter row(out);
+  row.string("type", layout.type).string("from", layout.from);
+  if (layout.perplexity > 0) {
+    row.number("perplexity", layout.perplexity)
+        .number("perplexity_original", layout.perplexity_original)
+        .number("rise_percent", layout.rise_percent)
+        .integer("tokens", layout.tokens);
+  }
+  row.end();
+}
+
 void append_model(std::string& out, const ModelEntry& model) {
   JsonObjectWriter row(out);
   row.string("id", model.id)
@@ -45,14 +57,16 @@ void append_model(std::string& out, const ModelEntry& model) {
       .integer("created", model.created)
       .string("owned_by", "llorch")
       .string("state", model.state);
-  JsonObjectWriter(row.key("meta"))
-      .string("architecture", model.architecture)
+  JsonObjectWriter meta(row.key("meta"));
+  meta.string("architecture", model.architecture)
       .integer("n_ctx", model.context_tokens)
       .integer("n_vocab", model.vocabulary_tokens)
       .integer("n_embd", model.embedding_size)
       .integer("n_params", model.parameters)
-      .boolean("embeddings_only", model.embeddings_only)
-      .end();
+      .boolean("embeddings_only", model.embeddings_only);
+  if (!model.quantization.empty()) meta.string("quantization", model.quantization);
+  if (model.optimized) append_layout(meta.key("optimized"), *model.optimized);
+  meta.end();
   row.end();
 }
 

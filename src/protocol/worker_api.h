@@ -95,6 +95,16 @@ struct Readiness {
 std::string encode(const Readiness& readiness);
 Result<Readiness> decode_readiness(std::string_view body);
 
+// A model whose weights are another one's in a type that may lose something.
+struct LossyLayout {
+  std::string type;                // "Q8_0"
+  std::string from;                // "Q4_1"
+  double perplexity = 0;           // 0: never measured
+  double perplexity_original = 0;  // of `from`, over the same tokens
+  double rise_percent = 0;
+  std::int64_t tokens = 0;
+};
+
 // GET /v1/models: one entry, with `meta` as llama-server gives it.
 struct ModelEntry {
   std::string id;
@@ -106,6 +116,8 @@ struct ModelEntry {
   std::int64_t embedding_size = 0;
   std::int64_t parameters = 0;
   bool embeddings_only = false;
+  std::string quantization;              // "Q4_1"; empty: not known
+  std::optional<LossyLayout> optimized;  // named, for it may answer otherwise than its original
 };
 std::string encode_models(std::span<const ModelEntry> models);
 std::string encode_model(const ModelEntry& model);  // GET /v1/models/{id}

@@ -142,6 +142,29 @@ TEST(Models, AreListedAsOpenAiDoes) {
   EXPECT_EQ(entry.at("created").as_int64(), 9);
   EXPECT_EQ(entry.at("owned_by").as_string(), "llorch");
   EXPECT_EQ(entry.at("meta").at("n_ctx").as_int64(), 2048);
+  EXPECT_FALSE(entry.at("meta").as_object().contains("optimized"));
+}
+
+// clause: W-49
+TEST(Models, NameALossyLayoutWithItsFigures) {
+  ModelEntry model;
+  model.id = "m";
+  model.quantization = "Q8_0";
+  model.optimized = LossyLayout{.type = "Q8_0", .from = "Q4_1"};
+  const auto moved = parse_json_object(encode_model(model));
+  ASSERT_TRUE(moved.has_value());
+  EXPECT_EQ(moved->at("meta").at("quantization").as_string(), "Q8_0");
+  EXPECT_EQ(moved->at("meta").at("optimized").at("from").as_string(), "Q4_1");
+  EXPECT_FALSE(moved->at("meta").at("optimized").as_object().contains("perplexity"));
+  model.optimized->perplexity = 20.25;
+  model.optimized->rise_percent = 0.125;
+  model.optimized->tokens = 24'064;
+  const auto measured = parse_json_object(encode_model(model));
+  ASSERT_TRUE(measured.has_value());
+  const auto& optimized = measured->at("meta").at("optimized");
+  EXPECT_EQ(optimized.at("perplexity").as_double(), 20.25);
+  EXPECT_EQ(optimized.at("rise_percent").as_double(), 0.125);
+  EXPECT_EQ(optimized.at("tokens").as_int64(), 24'064);
 }
 
 // clause: W-37

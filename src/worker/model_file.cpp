@@ -4,81 +4,19 @@
 #include <utility>
 
 #include "base/random.h"
-#include "gguf/gguf_header.h"
+#include "engine/model_files.h"
 #include "gguf/memory_estimate.h"
-#include "gguf/model_shape.h"
 #include "pool/catalog.h"
+#include "pool/model_reference.h"
 #include "pool/root.h"
+#include "pool/text.h"
+#include "pool/variants.h"
 #include "sys/file_system.h"
 #include "sys/host.h"
 #include "worker/options.h"
 
 namespace llorch {
 namespace {
-
-class FileSource final : public ByteSource {
- public:
-  explicit FileSource(ReadableFile& file) : file_(file) {}
-  std::uint64_t size() const override { return file_.size_bytes(); }
-  Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> to) override {
-    return file_.read_at(offset, to);
-  }
-
- private:
-  ReadableFile& file_;
-};
-
-Result<GgufHeader> read_header(FileSystem& files, const std::filesystem::path& path) {
-  auto file = files.open(path);
-  if (!file) return fail(std::move(file.error()));
-  FileSource source(**file);
-  auto header = read_gguf_header(source);
-  if (!header) {
-    header.error().message = path.string() + ": " + header.error().message;
-    return fail(std::move(header.error()));
-  }
-  return header;
-}
-
-// Part `number`, from 1, of a split model. Source: llama.cpp's "%s-%05d-of-%05d.gguf".
-std::filesystem::path part_path(const std::filesystem::path& first, std::uint32_t number,
-                                std::uint32_t count) {
-  const auto digits = [](std::uint32_t value) {
-    auto text = std::to_string(value);
-    return std::string(text.size() < 5 ? 5 - text.size() : 0, '0') + text;
-  };
-  const auto tail = [&](std::uint32_t part) {
-    return "-" + digits(part) + "-of-" + digits(count) + ".gguf";
-  };
-  auto name = first.filename().string();
-  if (!name.ends_with(tail(1))) return {};
-  name.resize(name.size() - tail(1).size());
-  return first.parent_path() / (name + tail(number));
-}
-
-// Every file of the model, before llama.cpp sees any. The shape has the weights of all parts.
-Result<ModelShape> check_files(FileSystem& files, const std::filesystem::path& path) {
-  const auto header = read_header(files, path);
-  if (!header) return fail(header.error());
-  auto shape = check_model(*header);
-  if (!shape) {
-    shape.error().message = path.string() + ": " + shape.error().message;
-    return shape;
-  }
-  for (std::uint32_t part = 2; part <= shape->split_count; ++part) {
-    const auto next = part_path(path, part, shape->split_count);
-    if (next.empty()) {
-      return fail(Code::model_load_failed,
-                  path.string() + ": not named like the first part of a split model",
-                  "give the file whose name ends in -00001-of-NNNNN.gguf");
-    }
-    const auto more = read_header(files, next);
-    if (!more) return fail(more.error());
-    shape->weights_bytes += more->tensor_bytes;
-    shape->parameters += more->parameters;
-  }
-  return shape;
-}
 
 // Only what was asked for, or the least: the engine takes fewer slots where memory is short.
 Result<void> check_memory(const ModelShape& shape, const EngineOptions& options) {
@@ -94,9 +32,15 @@ Result<void> check_memory(const ModelShape& shape, const EngineOptions& options)
   return require_fit(*estimate, read_host_facts().memory_available_bytes);
 }
 
+// The file name tells Q4_K_M where the header only tells the type of most tensors.
+std::string quantization_name(const ModelShape& shape, const std::string& file) {
+  const auto named = quantization_of(file);
+  return named.empty() ? upper(shape.quantization) : named;
+}
+
 }  // namespace
 
-Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settings) {
+Result<ModelShape> find_worker_model(WorkerOptions& options, const Settings& settings) {
   const auto files = make_file_system();
   const auto model = resolve_model(*files, find_root(*files), settings, options.model);
   if (!model) return fail(model.error());
@@ -114,9 +58,20 @@ Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settin
     options.worker_id = "worker-" + engine.backend + "-" + random_word(6);
   }
   if (options.pool_host.empty()) options.pool_host = read_host_facts().name;
-  const auto shape = check_files(*files, model->path);
+  auto shape = read_model_files(*files, model->path);
+  if (!shape) return shape;
+  options.quantization = quantization_name(*shape, model->path.filename().string());
+  options.layout = find_lossy_layout(*files, model->path);
+  if (!options.layout && !shape->requantized_from.empty()) {
+    options.layout = LossyLayout{.type = options.quantization, .from = shape->requantized_from};
+  }
+  return shape;
+}
+
+Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settings) {
+  const auto shape = find_worker_model(options, settings);
   if (!shape) return fail(shape.error());
-  return check_memory(*shape, engine);
+  return check_memory(*shape, options.engine);
 }
 
 }  // namespace llorch

@@ -33,6 +33,8 @@ ModelEntry own_model(const Call& call) {
   ModelEntry entry;
   entry.id = call.service.options().model_id;
   entry.created = seconds_since_epoch(call.service.started_wall());
+  entry.quantization = call.service.options().quantization;
+  entry.optimized = call.service.options().layout;
   entry.state = call.service.card() ? "ready" : "loading";
   if (const auto* card = call.service.card()) {
     entry.architecture = card->architecture;

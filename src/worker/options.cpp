@@ -15,11 +15,14 @@ namespace {
 constexpr const char* examples =
     "  llorch-candled --model smollm2 --port 8080\n"
     "  llorch-candled --model ./model.gguf --backend cuda --gpu 0 --slots 8\n"
-    "  llorch-candled --list-backends --json\n";
+    "  llorch-candled --list-backends --json\n"
+    "  llorch-candled --model smollm2 --optimize q8_0 --out ./smollm2.Q8_0.gguf\n"
+    "  llorch-candled --model smollm2 --perplexity ./prose.txt\n";
 
 // The flags as given; an absent one leaves the word to the environment and the file.
 struct Flags {
   std::string model, model_id, worker_id;
+  std::string optimize, out, perplexity;
   std::optional<std::string> host, advertise, pool_host, backend, orchestrator_url, slots;
   std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, queue, drain_ms;
   bool list_backends = false;
@@ -43,6 +46,13 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--itl-target-ms", flags.itl_target_ms, "longest wanted token gap (default 150)");
   app.add_option("--queue", flags.queue, "jobs accepted beyond the slots (default 64)");
   app.add_option("--drain-ms", flags.drain_ms, "time to finish jobs at a stop (default 30000)");
+  auto* const type =
+      app.add_option("--optimize", flags.optimize, "write the weights as another type and exit");
+  auto* const out = app.add_option("--out", flags.out, "with --optimize: the new GGUF file");
+  auto* const text =
+      app.add_option("--perplexity", flags.perplexity, "measure the model on a text file and exit");
+  type->needs(out)->excludes(text);
+  out->needs(type);
   app.add_flag("--list-backends", flags.list_backends, "print the devices of this build and exit");
   app.add_flag("--json", flags.json, "with --list-backends: as JSON");
 }
@@ -114,6 +124,13 @@ Error as_error(std::vector<Violation> violations) {
   return error;
 }
 
+WorkerCommand chosen(const Flags& flags, WorkerOptions options) {
+  if (!flags.optimize.empty())
+    return RequantizeModel{std::move(options), flags.optimize, flags.out};
+  if (!flags.perplexity.empty()) return MeasurePerplexity{std::move(options), flags.perplexity};
+  return options;
+}
+
 }  // namespace
 
 Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
@@ -153,7 +170,7 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
     violations.insert(violations.end(), more.begin(), more.end());
   }
   if (!violations.empty()) return fail(as_error(std::move(violations)));
-  return options;
+  return chosen(flags, std::move(options));
 }
 
 Result<void> check_worker_options(const WorkerOptions& options) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -10,6 +11,8 @@
 #include "base/result.h"
 #include "base/settings.h"
 #include "engine/llama_engine.h"
+#include "gguf/model_shape.h"
+#include "protocol/worker_api.h"
 
 namespace llorch {
 
@@ -27,19 +30,32 @@ struct WorkerOptions {
   std::string worker_token;  // LLORCH_WORKER_TOKEN: wanted from clients; empty: none
   std::string api_token;     // LLORCH_API_TOKEN: sent to the orchestrator; empty: none
   std::string log_level = "info";
-  bool slots_auto = false;    // asked for by name: [models.ID] does not overrule it
-  EngineOptions engine;       // model_path is filled in by resolve_worker_model()
-  SamplingSettings sampling;  // of [models.ID]: defaults of /v1
+  bool slots_auto = false;            // asked for by name: [models.ID] does not overrule it
+  EngineOptions engine;               // model_path is filled in by resolve_worker_model()
+  SamplingSettings sampling;          // of [models.ID]: defaults of /v1
+  std::string quantization;           // of the file: "Q4_1"; filled in by find_worker_model()
+  std::optional<LossyLayout> layout;  // where the file is another model's in a lossy type
 };
 
 // What a command line asks for.
 struct ListBackends {
   bool json = false;
 };
+// These two work on the model of `worker`, print JSON and exit.
+struct RequantizeModel {
+  WorkerOptions worker;
+  std::string type;
+  std::string out_path;
+};
+struct MeasurePerplexity {
+  WorkerOptions worker;
+  std::string text_path;
+};
 struct ExitNow {  // --help, --version or a usage error, already printed
   int code = 0;
 };
-using WorkerCommand = std::variant<WorkerOptions, ListBackends, ExitNow>;
+using WorkerCommand =
+    std::variant<WorkerOptions, ListBackends, RequantizeModel, MeasurePerplexity, ExitNow>;
 
 // Flag over environment over file over default. Errors: invalid_request with every violation.
 Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
@@ -49,9 +65,10 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
 // Errors: invalid_request with every violation.
 Result<void> check_worker_options(const WorkerOptions& options);
 
-// Finds the model's file, checks its header and that it fits this machine's memory, and fills in
-// model_path, model_id, worker_id, pool_host and what [models.ID] says.
-// Errors: model_not_found, not_found, model_load_failed, insufficient_memory.
+// Finds the model's file, checks its header, and fills in model_path, model_id, worker_id,
+// pool_host and what [models.ID] says. Errors: model_not_found, not_found, model_load_failed.
+Result<ModelShape> find_worker_model(WorkerOptions& options, const Settings& settings);
+// The same, and that the model fits this machine's memory. Errors: insufficient_memory too.
 Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settings);
 
 // [A-Za-z0-9_-]{1,256}

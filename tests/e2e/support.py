@@ -235,7 +235,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [str(bin_dir / "llorch-candled"), *port, *map(str, arguments)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=clean_environment(LLORCH_ROOT=directory, **(environment or {})))
+                env=clean_environment(**({"LLORCH_ROOT": directory} | (environment or {}))))
         self.token = (environment or {}).get("LLORCH_WORKER_TOKEN")
         self.api = None
         self.port = None

@@ -359,6 +359,72 @@ def test_file_references_copy_and_register_does_not(pool, root, model_path, tmp_
     assert not (root / ".test-models/copied").exists()
 
 
+# clause: P-42
+def test_verify_finds_one_flipped_bit(pool, root, model_path, tmp_path):
+    copy = tmp_path / "copy.Q4_1.gguf"
+    shutil.copy(model_path, copy)
+    assert pool("models", "register", copy, "--as", "mine").returncode == 0
+    assert pool("models", "verify", "mine").returncode == 0
+    with open(copy, "r+b") as file:
+        file.seek(77 * MIB + 13)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 0x10]))
+    flipped = pool("models", "verify", "mine")
+    assert flipped.returncode == 5
+    assert "sha256" in flipped.stderr and "\nnext: " in flipped.stderr
+
+
+# clause: P-40
+@pytest.mark.parametrize(("arguments", "typed", "deleted"), [
+    ((), b"n\n", False), ((), b"\n", False), ((), b"y\n", True), (("--yes",), b"", True)])
+def test_delete_asks_on_a_terminal(bin_dir, pool, root, model_path, arguments, typed, deleted):
+    assert pool("models", "register", model_path, "--as", "mine").returncode == 0
+    master, terminal = os.openpty()
+    try:
+        process = subprocess.Popen([bin_dir / "llorch-pool", "models", "delete", "mine", *arguments],
+                                   stdin=terminal, stderr=terminal, stdout=subprocess.PIPE,
+                                   env=clean_environment(LLORCH_ROOT=root))
+        os.write(master, typed)
+        out = process.communicate(timeout=30)[0]
+        shown = os.read(master, 4096) if typed else b""
+    finally:
+        os.close(terminal)
+        os.close(master)
+    assert process.returncode == 0
+    assert (b"[y/N]" in shown) == bool(typed)
+    assert (b"Unregistered mine" in out) == deleted
+    catalog = json.loads((root / ".test-models/catalog.json").read_text(encoding="utf-8"))
+    assert any(model["id"] == "mine" for model in catalog["models"]) != deleted
+
+
+# clause: P-39
+def test_an_ollama_store_is_registered_in_place(pool, root, model_path, tmp_path):
+    store = tmp_path / "ollama"
+    tags = store / "manifests/registry.ollama.ai/library/smollm2"
+    tags.mkdir(parents=True)
+    (store / "blobs").mkdir()
+    blob = store / f"blobs/sha256-{SHA256}"
+    blob.symlink_to(model_path)
+
+    def manifest(digest):
+        return json.dumps({"schemaVersion": 2, "layers": [
+            {"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:0", "size": 1},
+            {"mediaType": "application/vnd.ollama.image.model", "digest": digest,
+             "size": model_path.stat().st_size}]})
+    (tags / "135m").write_text(manifest(f"sha256:{SHA256}"), encoding="utf-8")
+    done = pool("models", "import", "ollama", OLLAMA_MODELS=store)
+    assert done.returncode == 0, done.stderr
+    entry = catalog_entry(root, "smollm2-135m")
+    assert entry["path"] == str(blob) and entry["sha256"] == SHA256 and entry["quantization"] == "Q4_1"
+    assert pool("models", "verify", "smollm2-135m").returncode == 0
+    (tags / "evil").write_text(manifest("sha256:../../../../etc/passwd"), encoding="utf-8")
+    again = pool("models", "import", "ollama", OLLAMA_MODELS=store)
+    assert again.returncode == 8
+    assert "warning: ollama smollm2:evil" in again.stderr and "Imported 0 models" in again.stdout
+    assert pool("models", "import", "ollama", OLLAMA_MODELS=tmp_path / "none").returncode == 3
+
+
 def test_a_file_that_would_not_load_is_not_taken(pool, root, model_path, tmp_path):
     truncated = tmp_path / "truncated.gguf"
     truncated.write_bytes(model_path.read_bytes()[:10 * MIB])

@@ -1,0 +1,65 @@
+"""Memory as it is reckoned before a model is loaded, against what the process then takes.
+
+Measured is the peak of the resident set (VmHWM) after every slot has worked on a long prompt: the
+weights count whether they are mapped or copied. Linux only.
+"""
+
+import json
+import pathlib
+import sys
+
+import pytest
+
+from support import all_at_once, long_text
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+TOLERANCE = 0.10
+
+
+@pytest.fixture(scope="module", params=["Q4_1", "Q8_0", "Q4_0"])
+def layout(request, bin_dir, model_path, tmp_path_factory):
+    """The test model in one of its layouts."""
+    if request.param == "Q4_1":
+        return model_path
+    from support import run_program
+    folder = tmp_path_factory.mktemp("layout")
+    out = folder / f"SmolLM2-135M-Instruct.{request.param}.gguf"
+    done = run_program([bin_dir / "llorch-candled", "--model", model_path, "--optimize", request.param,
+                        "--out", out], folder, 120)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def peak_bytes(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmHWM")
+
+
+def work_all_slots(worker, slots, ctx_tokens):
+    """Fills the largest batch and leaves something in every slot."""
+    words = min(ctx_tokens // 2, 700)
+    all_at_once([lambda i=i: worker.api.execute(prompt=long_text(words, f"{i} "), max_tokens=4)
+                 for i in range(slots)])
+
+
+# clause: W-50
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("slots", "ctx_tokens"), [(1, 512), (4, 2048)])
+def test_memory_bytes_is_the_measured_peak(start_worker, layout, slots, ctx_tokens):
+    worker = start_worker("--model", layout, "--slots", slots, "--ctx-tokens", ctx_tokens).wait_ready()
+    work_all_slots(worker, slots, ctx_tokens)
+    told = worker.api.health()["memory_bytes"]
+    assert told == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
+
+
+# clause: P-41
+@pytest.mark.timeout(300)
+def test_the_estimate_from_the_header_is_the_measured_peak(run, start_worker, root, layout):
+    assert run("llorch-pool", "models", "register", layout, "--as", "m").returncode == 0
+    memory = json.loads(run("llorch-pool", "models", "info", "m", "--json").stdout)["memory"]
+    assert memory["context_tokens"] == 4096
+    worker = start_worker("--model", layout, "--slots", 1, "--ctx-tokens", 4096).wait_ready()
+    work_all_slots(worker, 1, 4096)
+    assert memory["total_bytes"] == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
