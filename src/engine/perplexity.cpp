@@ -142,7 +142,8 @@ Result<void> score(const LoadedModel& loaded, std::span<const Token> tokens, std
     if (!loss) return fail(loss.error());
     report.chunk_loss.push_back(*loss);
     report.tokens += chunk;
-    progress(static_cast<double>(at + size) / static_cast<double>(tokens.size() / size * size));
+    progress(static_cast<double>(at + size) /
+             static_cast<double>(tokens.size() - tokens.size() % size));
   }
   report.tokens_per_second =
       static_cast<double>(report.tokens) / std::max(seconds_since(start), 1e-9);

@@ -43,7 +43,7 @@ class ShapeReader {
   Result<ModelShape> run() {
     const bool ok = read_names() && read_split() && read_sizes() && read_heads() && read_rope() &&
                     read_norms() && read_experts() && read_pooling() && read_vocabulary();
-    if (!ok) return fail(std::move(*error_));
+    if (!ok) return fail(error_.value_or(Error{}));
     shape_.parameters = header_.parameters;
     shape_.weights_bytes = header_.tensor_bytes;
     shape_.quantization = most_used_type();

@@ -153,26 +153,24 @@ int info_command(const PoolContext& context, const ModelOptions& options) {
   line("Quantisation", entry.quantization);
   line("License", entry.license.empty() ? "not given" : entry.license);
   line("Size", human_bytes(entry.size_bytes));
-  if (details->shape) {
-    line("Context", fmt::format("{} tokens", details->shape->context_tokens));
-    line("Parameters",
-         fmt::format("{:.1f} M", static_cast<double>(details->shape->parameters) / 1e6));
+  if (const auto& shape = details->shape; shape) {
+    line("Context", fmt::format("{} tokens", shape->context_tokens));
+    line("Parameters", fmt::format("{:.1f} M", static_cast<double>(shape->parameters) / 1e6));
   }
-  if (details->memory) {
-    line("Memory",
-         fmt::format("{} with one slot of {} tokens", human_bytes(details->memory->total_bytes),
-                     details->memory_context_tokens));
-    line("", fmt::format("{} weights, {} KV cache, {} buffers",
-                         human_bytes(details->memory->weights_bytes),
-                         human_bytes(details->memory->kv_bytes),
-                         human_bytes(details->memory->compute_bytes)));
+  if (const auto& memory = details->memory; memory) {
+    line("Memory", fmt::format("{} with one slot of {} tokens", human_bytes(memory->total_bytes),
+                               details->memory_context_tokens));
+    line("", fmt::format("{} weights, {} KV cache, {} buffers", human_bytes(memory->weights_bytes),
+                         human_bytes(memory->kv_bytes), human_bytes(memory->compute_bytes)));
   }
   line("Fits", details->fits ? "yes" : "no");
   line("Downloaded", entry.downloaded ? "yes" : "no");
   line("Path", details->path.string());
   line("SHA-256", entry.sha256);
   for (const auto& source : entry.sources) line("Source", source);
-  if (details->variants) text += "\n" + variants_text(context, *details->variants, entry.path);
+  if (const auto& variants = details->variants; variants) {
+    text += "\n" + variants_text(context, *variants, entry.path);
+  }
   print_text(text);
   return exit_ok;
 }
