@@ -61,12 +61,20 @@ bool AllocationBudget::spent() const {
 
 }  // namespace llorch
 
-// The replaceable allocation functions of [new.delete]; array and nothrow forms call these.
+// The replaceable allocation functions of [new.delete]; array forms call these. The nothrow form is
+// here too, for a sanitizer has its own of each that is left out.
 void* operator new(std::size_t bytes) {
   return llorch::allocate(bytes, alignof(std::max_align_t));
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return llorch::allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  try {
+    return ::operator new(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 void operator delete(void* memory) noexcept {
   std::free(memory);

@@ -69,7 +69,7 @@ Task<Result<std::unique_ptr<ClientConnection>>> HttpClient::Core::connect(Url ur
       std::chrono::steady_clock::now() + milliseconds(std::min(limit_ms, options_.connect_ms));
   const std::string authority = authority_of(url);
   const std::string server = fmt::format("{}://{}", url.scheme, authority);
-  const auto endpoints = co_await look_up(url.host, url.port, timer_->wheel(), left_ms(end));
+  const auto endpoints = co_await look_up(url.host, url.port, timer_, left_ms(end));
   if (!endpoints) co_return fail(endpoints.error());
   auto connection = std::make_unique<ClientConnection>(tcp::socket(executor_), timer_, server);
   Transport& transport = connection->transport;

@@ -95,8 +95,9 @@ Result<Endpoints> resolve_by_system(const std::string& host, std::uint16_t port)
   return found;
 }
 
-Task<Result<Endpoints>> look_up(std::string host, std::uint16_t port, TimingWheel& wheel,
-                                std::int64_t limit_ms, Resolver resolve) {
+Task<Result<Endpoints>> look_up(std::string host, std::uint16_t port,
+                                std::shared_ptr<WheelTimer> timer, std::int64_t limit_ms,
+                                Resolver resolve) {
   boost::system::error_code no_address;
   const auto address = asio::ip::make_address(host, no_address);
   if (!no_address) co_return Endpoints{{address, port}};
@@ -106,14 +107,14 @@ Task<Result<Endpoints>> look_up(std::string host, std::uint16_t port, TimingWhee
   if (!begin(lookup, host, port, std::move(resolve))) {
     co_return fail(Code::unreachable, "too many host names are being looked up");
   }
-  Deadline limit(wheel, [&answered] { answered.cancel(); });
+  Deadline limit(timer->wheel(), [&answered] { answered.cancel(); });
   limit.arm(limit_ms);
   const auto [ended] =
       co_await answered.async_wait(asio::posix::stream_descriptor::wait_read, as_result);
   static_cast<void>(ended);
   const std::lock_guard lock(lookup->mutex);
-  if (lookup->answer) co_return std::move(*lookup->answer);
-  co_return fail(Code::timeout, fmt::format("looking up {} took too long", host));
+  co_return lookup->answer.value_or(
+      fail(Code::timeout, fmt::format("looking up {} took too long", host)));
 }
 
 }  // namespace llorch::net

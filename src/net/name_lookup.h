@@ -5,12 +5,13 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "net/asio.h"
-#include "net/timing_wheel.h"
+#include "net/wheel_timer.h"
 
 namespace llorch::net {
 
@@ -20,9 +21,11 @@ using Endpoints = std::vector<asio::ip::tcp::endpoint>;
 using Resolver = std::function<Result<Endpoints>(const std::string& host, std::uint16_t port)>;
 Result<Endpoints> resolve_by_system(const std::string& host, std::uint16_t port);
 
-// An address is its own answer. Errors: unreachable (no such name, or limits::lookups_max of them
+// An address is its own answer. The wait holds its timer: it may be dropped with its io_context,
+// after all else. Errors: unreachable (no such name, or limits::lookups_max of them
 // are under way), timeout.
-Task<Result<Endpoints>> look_up(std::string host, std::uint16_t port, TimingWheel& wheel,
-                                std::int64_t limit_ms, Resolver resolve = resolve_by_system);
+Task<Result<Endpoints>> look_up(std::string host, std::uint16_t port,
+                                std::shared_ptr<WheelTimer> timer, std::int64_t limit_ms,
+                                Resolver resolve = resolve_by_system);
 
 }  // namespace llorch::net

@@ -32,7 +32,7 @@ struct Looking {
   asio::io_context io{1};
   std::shared_ptr<WheelTimer> timer = std::make_shared<WheelTimer>(io.get_executor());
   Task<Result<Endpoints>> look_up(std::string host, std::int64_t limit_ms, Resolver resolver) {
-    return net::look_up(std::move(host), 80, timer->wheel(), limit_ms, std::move(resolver));
+    return net::look_up(std::move(host), 80, timer, limit_ms, std::move(resolver));
   }
 };
 

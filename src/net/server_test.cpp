@@ -188,7 +188,7 @@ TEST(HttpServer, RefusalsHaveTheHeadersAndTheBodyTheProgramGivesForTheirRequest)
       {"no HTTP", "nonsense\r\n\r\n", "HTTP/1.1 400 ", "<INVALID_REQUEST / none>"},
       {"a bad head", "GET /a?b HTTP/1.1\r\nX-Id: 7\r\n\r\n", "HTTP/1.1 400 ",
        "<INVALID_REQUEST /a none>"},
-      {"a control byte", std::string("GET /a?b HTTP/1.1\r\nA: \0", 25), "HTTP/1.1 400 ",
+      {"a control byte", std::string("GET /a?b HTTP/1.1\r\nA: \0", 23), "HTTP/1.1 400 ",
        "<INVALID_REQUEST /a none>"},
       {"a large body", post + "Content-Length: 11\r\n\r\n", "HTTP/1.1 413 ", "<TOO_LARGE /a 7>"},
       {"a bad chunk", post + "Transfer-Encoding: chunked\r\n\r\nz\r\n", "HTTP/1.1 400 ",
