@@ -236,4 +236,3 @@ def test_unknown_commands_name_the_near_one(pool):
     done = pool("worker", "spwan")
     assert done.returncode == 2
     assert "did you mean 'llorch-pool worker spawn'?" in done.stderr
-    assert "optimize" not in pool("models", "--help").stdout
