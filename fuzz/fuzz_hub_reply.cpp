@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const std::string url = hub_endpoint(world.context) + "/api/models/o/r/revision/main?blobs=true";
   world.http.pages[url] = {{.body = std::string(fuzz::text_of(bytes, size))}};
   world.http.requests.clear();
-  const auto repository = ask_hub(world.context, "o/r", "main");
+  const auto repository = ask_hub(world.context, "o/r", "main", false);
   fuzz::tried(repository);
   if (!repository) return 0;
   const auto hexadecimal = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
