@@ -58,7 +58,10 @@ class Sampler {
  private:
   void load_row(std::span<const float> logits);
   Token choose(double u);
+  bool penalises() const;
   void apply_penalties();
+  // The answer of the chain where nothing but the largest logit counts, without copying the row.
+  std::optional<Token> greedy(std::span<const float> logits) const;
 
   Sampling sampling_;
   std::vector<Token> never_;

@@ -37,6 +37,16 @@ TEST(Sampler, TakesTheLargestLogitAtTemperatureZeroAndTheSmallerIdOnATie) {
   EXPECT_EQ(pick(sampler, {1, 5, 5, 2}), 1);
 }
 
+TEST(Sampler, FindsTheLargestLogitWhereverItStandsInALongRow) {
+  Sampler sampler(greedy(), nothing_forbidden);
+  for (std::size_t at = 0; at < 101; ++at) {
+    std::vector<float> logits(101, -3);
+    logits[at] = 2;
+    if (at + 33 < logits.size()) logits[at + 33] = 2;
+    EXPECT_EQ(pick(sampler, logits), static_cast<Token>(at));
+  }
+}
+
 TEST(Sampler, NeverTakesAForbiddenToken) {
   Sampler sampler(greedy(), {1});
   EXPECT_EQ(pick(sampler, {1, 5, 4, 2}), 2);
