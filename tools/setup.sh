@@ -29,7 +29,7 @@ system_name() {
 # command is missing. "command:package" each.
 tool_list() {
   echo g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkg-config git:git curl:curl \
-    python3:python3 ccache:ccache mold:mold ssh:openssh-client
+    python3:python3 ccache:ccache mold:mold ssh:openssh-client patch:patch
   if $for_tests; then
     echo clang++-19:clang-19 clang-format-19:clang-format-19 clang-tidy-19:clang-tidy-19 \
       llvm-symbolizer-19:llvm-19 shellcheck:shellcheck node:nodejs npm:npm sshd:openssh-server
@@ -62,7 +62,7 @@ missing_packages() {
 }
 
 # The cargo command that is new enough: the lock is of format 4 and a crate is of edition 2024.
-# Only `cargo vendor` is used. Prints nothing when there is none.
+# It vendors sources and builds Rhai (cmake/rhai.cmake). Prints nothing when there is none.
 cargo_minor_min=85
 find_cargo() {
   local candidate minor
@@ -94,7 +94,7 @@ install_packages() {
     stop_with "setup: apt-get install failed" "read $log_dir/apt.log"
 }
 
-# A Rust for `cargo vendor` where cargo is missing or too old.
+# A Rust where cargo is missing or too old.
 install_cargo() {
   local newest
   case "$1" in
@@ -133,7 +133,7 @@ system_packages() {
   missing="$(missing_packages "$system" | sort -u)"
   # shellcheck disable=SC2086  # one word a package
   [[ -z $missing ]] || install_packages $missing
-  [[ -n $(find_cargo) || -f $vendor_stamp ]] || install_cargo "$system"
+  [[ -n $(find_cargo) ]] || install_cargo "$system"
 }
 
 # stamp_is FILE VALUE: whether an earlier run left exactly this.
