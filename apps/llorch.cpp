@@ -1,10 +1,11 @@
-// `llorch`: sends jobs and prints their answers.
+// `llorch`: sends jobs and prints their answers; drives the pools of other hosts. Wiring only.
 #include <csignal>
 
 #include "console/json_output.h"
 #include "console/report.h"
 #include "remote/arguments.h"
 #include "remote/infer_job.h"
+#include "remote/run_command.h"
 
 int main(int argc, char** argv) {
   using namespace llorch;
@@ -16,5 +17,9 @@ int main(int argc, char** argv) {
   if (const auto* text = std::get_if<PrintText>(&command)) {
     return exit_with_output(print_text(text->text) ? exit_ok : exit_failure);
   }
-  return exit_with_output(infer(std::get<InferOptions>(command)));
+  if (const auto* options = std::get_if<InferOptions>(&command)) {
+    return exit_with_output(infer(*options));
+  }
+  const auto code = run_remote_command(command);
+  return code ? exit_with_output(*code) : report(code.error());
 }

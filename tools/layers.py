@@ -13,7 +13,7 @@ import sys
 LEVELS = {
     "base": 0,
     "net": 1, "protocol": 1, "prompt": 1, "gguf": 1, "sys": 1, "console": 1,
-    "engine": 2, "store": 2, "policy": 2, "pool": 2, "ssh": 2,
+    "api": 2, "engine": 2, "store": 2, "policy": 2, "pool": 2, "ssh": 2,
     "remote": 3, "orchestrator": 3, "worker": 3,
 }
 

@@ -158,3 +158,5 @@ inline constexpr std::size_t log_lines_queued_max = 8'192;
 inline constexpr std::int64_t log_close_ms = 1'000;  // then a stderr that nobody reads is left
 
 }  // namespace llorch::limits
+
+#include "base/fleet_limits.h"  // IWYU pragma: export

@@ -56,17 +56,6 @@ void read_prompt(FieldReader& fields, Violations& violations, JobRequest& job) {
       fields.text("prompt", {.bytes_min = 1, .bytes_max = limits::prompt_bytes_max}).value_or("");
 }
 
-void read_generation(FieldReader& fields, Violations& violations, JobRequest& job) {
-  read_prompt(fields, violations, job);
-  job.max_tokens = fields.integer("max_tokens", 1, uint64_max).value_or(limits::max_tokens_default);
-  read_sampling(fields, job.sampling);
-  job.sampling.seed = fields.seed("seed", false);
-  job.stop = read_stop(fields, false);
-  job.format = read_format(fields);
-  job.ignore_eos = fields.boolean("ignore_eos").value_or(false);
-  job.deterministic = fields.boolean("deterministic").value_or(false);
-}
-
 // The relayed body takes the place of prompt, messages and sampling fields.
 std::optional<Relay> read_relay(FieldReader& fields, Violations& violations, JobRequest& job) {
   const auto* const given = fields.object("openai");
@@ -162,6 +151,17 @@ void write_format(JsonObjectWriter& row, const OutputFormat& format) {
 }
 
 }  // namespace
+
+void read_generation(FieldReader& fields, Violations& violations, JobRequest& job) {
+  read_prompt(fields, violations, job);
+  job.max_tokens = fields.integer("max_tokens", 1, uint64_max).value_or(limits::max_tokens_default);
+  read_sampling(fields, job.sampling);
+  job.sampling.seed = fields.seed("seed", false);
+  job.stop = read_stop(fields, false);
+  job.format = read_format(fields);
+  job.ignore_eos = fields.boolean("ignore_eos").value_or(false);
+  job.deterministic = fields.boolean("deterministic").value_or(false);
+}
 
 Result<ExecuteRequest> decode_execute(std::string_view body) {
   return decode_object(body, [](FieldReader& fields, Violations& violations) {

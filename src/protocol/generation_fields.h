@@ -30,4 +30,8 @@ std::vector<ChatMessage> read_messages(FieldReader& fields, Violations& violatio
 // tools, tool_choice, parallel_tool_calls, chat_template_kwargs and reasoning_effort.
 void read_chat_options(FieldReader& fields, Violations& violations, ChatPrompt& chat);
 
+// Everything a generation has on our own routes: prompt or messages, max_tokens, sampling, stop,
+// format and the flags.
+void read_generation(FieldReader& fields, Violations& violations, JobRequest& job);
+
 }  // namespace llorch

@@ -9,6 +9,7 @@
 
 #include "base/settings.h"
 #include "console/command_line.h"
+#include "console/json_output.h"
 #include "pool/root.h"
 #include "protocol/utf8.h"
 #include "remote/completion.h"
@@ -20,12 +21,15 @@ constexpr const char* examples =
     "  llorch infer --worker localhost:8080 --prompt \"Why is the sky blue?\" --max-tokens 100\n"
     "  git log -5 | llorch infer --worker localhost:8080 --system \"Summarise\" --prompt -\n"
     "  llorch infer --worker localhost:8080 --prompt \"2 + 2 =\" --raw --temperature 0 --json\n"
+    "  llorch host add gpu-1 --user me\n"
+    "  llorch pool worker spawn --gpu 0 --model qwen --host gpu-1\n"
     "  source <(llorch completion bash)\n";
 
 struct Flags {
   InferOptions infer;
   std::optional<std::string> orchestrator_url;
   std::string shell;
+  HostCommand host;
 };
 
 CLI::App* declare_infer(CLI::App& app, Flags& flags) {
@@ -59,12 +63,56 @@ CLI::App* declare_completion(CLI::App& app, Flags& flags) {
   return completion;
 }
 
+// For --help and completion only: parse_pool_words() reads what follows it.
+void declare_pool(CLI::App& app) {
+  app.add_subcommand("pool", "Models and workers of this machine, or of another one over ssh");
+}
+
+CLI::App* declare_host(CLI::App& app, Flags& flags) {
+  auto* const group = app.add_subcommand("host", "Other machines, by name");
+  group->require_subcommand(1);
+  auto& to = flags.host;
+  group->footer(
+      "Examples:\n  llorch host add gpu-1\n"
+      "  llorch host add attic --host 192.168.1.20 --user me --command '~/llorch/llorch-pool'\n"
+      "  llorch host list\n");
+  auto* const add = group->add_subcommand("add", "Name a machine in the user's llorch.toml");
+  add->add_option("name", to.name, "What --host and pool names say")->required();
+  add->add_option("--host", to.pool.host, "Its name, address or ssh alias (default: NAME)");
+  add->add_option("--user", to.pool.user, "Who logs in (default: what ssh says)");
+  add->add_option("--root", to.pool.root, "LLORCH_ROOT there");
+  add->add_option("--command", to.pool.command, "llorch-pool there (default: the usual places)");
+  add->callback([&to] { to.kind = HostCommand::Kind::add; });
+  add->footer("Examples:\n  llorch host add attic --host 192.168.1.20 --user me\n");
+  auto* const list = group->add_subcommand("list", "List them");
+  list->add_flag("--json", to.json, "Print one JSON document");
+  list->callback([&to] { to.kind = HostCommand::Kind::list; });
+  list->footer("Examples:\n  llorch host list --json\n");
+  auto* const remove = group->add_subcommand("remove", "Forget one");
+  remove->add_option("name", to.name, "Its name")->required();
+  remove->callback([&to] { to.kind = HostCommand::Kind::remove; });
+  remove->footer("Examples:\n  llorch host remove attic\n");
+  return group;
+}
+
+void add_flags(std::vector<std::string>& words, const CLI::App& command) {
+  for (const auto* option : command.get_options()) {
+    for (const auto& name : option->get_lnames()) words.push_back("--" + name);
+  }
+}
+
 Result<PrintText> completion(const CLI::App& app, const std::string& shell) {
   std::vector<CommandWords> commands;
   for (const auto* command : app.get_subcommands({})) {
     CommandWords words{command->get_name(), command->get_description(), {}};
-    for (const auto* option : command->get_options()) {
-      for (const auto& name : option->get_lnames()) words.words.push_back("--" + name);
+    for (const auto* inner : command->get_subcommands({})) {
+      words.words.push_back(inner->get_name());
+      add_flags(words.words, *inner);
+    }
+    if (words.name == "pool") {
+      words.words = pool_words();
+    } else {
+      add_flags(words.words, *command);
     }
     if (words.name == "completion") words.words.insert(words.words.end(), {"bash", "zsh", "fish"});
     commands.push_back(std::move(words));
@@ -72,6 +120,19 @@ Result<PrintText> completion(const CLI::App& app, const std::string& shell) {
   auto script = completion_script(shell, "llorch", commands);
   if (!script) return fail(script.error());
   return PrintText{std::move(*script)};
+}
+
+// What `llorch pool` is asked for; help is printed.
+Result<std::variant<RemoteCommand, int>> parse_pool(int argc, const char* const* argv) {
+  auto request = parse_pool_words({argv, argv + argc});
+  if (!request) return fail(request.error());
+  if (std::holds_alternative<PoolHelp>(*request)) {
+    print_text(pool_help());
+    return exit_with_output(exit_ok);
+  }
+  if (auto* pool = std::get_if<PoolCommand>(&*request)) return RemoteCommand{std::move(*pool)};
+  if (auto* put = std::get_if<InstallCommand>(&*request)) return RemoteCommand{std::move(*put)};
+  return RemoteCommand{std::move(std::get<CopyCommand>(*request))};
 }
 
 Result<std::string> read_stdin() {
@@ -144,11 +205,15 @@ Result<InferOptions> infer_options(Flags flags) {
 }  // namespace
 
 Result<std::variant<RemoteCommand, int>> parse_remote_command(int argc, const char* const* argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "pool") return parse_pool(argc - 2, argv + 2);
   CLI::App app;
   Flags flags;
-  dress(app, "llorch", "Sends jobs to language models served by llorch", examples);
+  dress(app, "llorch", "Sends jobs to language models, and drives the machines that serve them",
+        examples);
   app.require_subcommand(1);
   const auto* infer = declare_infer(app, flags);
+  declare_pool(app);
+  const auto* host = declare_host(app, flags);
   declare_completion(app, flags);
   if (const auto ended = parse_command_line(app, argc, argv)) return *ended;
   if (infer->parsed()) {
@@ -156,6 +221,7 @@ Result<std::variant<RemoteCommand, int>> parse_remote_command(int argc, const ch
     if (!options) return fail(options.error());
     return RemoteCommand{std::move(*options)};
   }
+  if (host->parsed()) return RemoteCommand{std::move(flags.host)};
   auto script = completion(app, flags.shell);
   if (!script) return fail(script.error());
   return RemoteCommand{std::move(*script)};

@@ -16,8 +16,6 @@
 #include <unistd.h>
 #include <utility>
 
-#include "base/limits.h"
-
 #ifdef __APPLE__
 #include <libproc.h>
 #include <sys/sysctl.h>
@@ -85,7 +83,9 @@ struct Child {
   int in = -1;
   int out = -1;
   int err = -1;
-  bool own_session = false;
+  // A group of its own is ended with all its children; ours gets the terminal's signals.
+  enum class Place { own_group, own_session, our_group };
+  Place place = Place::own_group;
 
   Child(const std::vector<std::string>& words, const std::map<std::string, std::string>& extra) {
     program = find_program(words.front());
@@ -114,10 +114,10 @@ void drop_inherited_files() {
 
 // Runs between fork and exec: only async-signal-safe calls. Reports errno through `report`.
 [[noreturn]] void become(const Child& child, int report) {
-  if (child.own_session) {
+  if (child.place == Child::Place::own_session) {
     ::setsid();
     drop_inherited_files();
-  } else {
+  } else if (child.place == Child::Place::own_group) {
     ::setpgid(0, 0);
   }
   ::dup2(child.in, 0);
@@ -162,7 +162,12 @@ std::int64_t left_ms(steady_clock::time_point deadline) {
       0, std::chrono::duration_cast<std::chrono::milliseconds>(left).count());
 }
 
-// Reads both pipes until the child closed them, the deadline passed or we were interrupted.
+// Whether a run is given up: we were told to end, or whoever asked for it wants it no more.
+bool is_given_up(const RunRequest& request) {
+  return (request.obey_signals && interrupt_number() != 0) || (request.stop && request.stop());
+}
+
+// Reads both pipes until the child closed them, the deadline passed or the run was given up.
 bool collect(Pipe& out, Pipe& err, const RunRequest& request, RunOutcome& outcome,
              steady_clock::time_point deadline) {
   std::array<pollfd, 2> watched = {pollfd{out.ends[0], POLLIN, 0}, pollfd{err.ends[0], POLLIN, 0}};
@@ -170,7 +175,7 @@ bool collect(Pipe& out, Pipe& err, const RunRequest& request, RunOutcome& outcom
   std::array<char, 16384> piece{};
   while (watched[0].fd >= 0 || watched[1].fd >= 0) {
     const auto wait_ms = left_ms(deadline);
-    if (wait_ms == 0 || interrupt_number() != 0) return false;
+    if (wait_ms == 0 || is_given_up(request)) return false;
     // Also the longest that a signal right before poll() waits to be seen.
     constexpr std::int64_t tick_ms = 200;
     const auto poll_ms = std::min(wait_ms, tick_ms);
@@ -193,15 +198,30 @@ bool collect(Pipe& out, Pipe& err, const RunRequest& request, RunOutcome& outcom
   return true;
 }
 
-// A child that closed its output may still run: wait for it, at most up to the deadline.
-bool wait_until(Pid pid, int& status, steady_clock::time_point deadline) {
-  for (;;) {
+// Waits for a child until it ended, the deadline passed or `given_up` says so.
+bool wait_until(Pid pid, int& status, steady_clock::time_point deadline,
+                const std::function<bool()>& given_up) {
+  constexpr useconds_t pause_us_max = 20'000;  // nobody feels it, and a long wait costs nothing
+  for (useconds_t pause_us = 1'000;; pause_us = std::min(2 * pause_us, pause_us_max)) {
     const Pid ended = ::waitpid(pid, &status, WNOHANG);
     if (ended == pid) return true;
     if (ended < 0 && errno != EINTR) return true;
-    if (left_ms(deadline) == 0 || interrupt_number() != 0) return false;
-    ::usleep(2'000);
+    if (left_ms(deadline) == 0 || given_up()) return false;
+    ::usleep(pause_us);
   }
+}
+
+// What a child reads: nothing, a file, or a pipe whose other end we hold.
+Result<int> open_input(const RunRequest& request, Pipe& held) {
+  if (request.hold_stdin) {
+    if (held.open()) return std::exchange(held.ends[0], -1);
+    return fail(Code::internal, std::string("pipe: ") + std::strerror(errno));
+  }
+  const std::string path = request.input.empty() ? "/dev/null" : request.input.string();
+  const int file = above_streams(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file >= 0) return file;
+  const Code code = errno == ENOENT ? Code::not_found : Code::forbidden;
+  return fail(code, "open " + path + ": " + std::strerror(errno));
 }
 
 // Asks the whole group to end, makes it after a while, and follows it.
@@ -271,41 +291,88 @@ Result<std::optional<ProcessFacts>> look_at(Pid pid) {
 }
 #endif
 
+// Reads what a run prints and waits for its end.
+Result<RunOutcome> finish(Pid pid, Pipe& out, Pipe& err, const RunRequest& request,
+                          steady_clock::time_point deadline) {
+  const auto given_up = [&] { return is_given_up(request); };
+  RunOutcome outcome;
+  int status = 0;
+  const bool in_time =
+      collect(out, err, request, outcome, deadline) && wait_until(pid, status, deadline, given_up);
+  if (request.obey_signals && interrupt_number() != 0) end_with_child(pid);
+  if (!in_time) {
+    outcome.timed_out = true;
+    ::kill(-pid, SIGKILL);
+    // A process that is stuck in a driver or a dead network disk does not even end by SIGKILL.
+    const auto give_up = steady_clock::now() + std::chrono::milliseconds(limits::run_kill_wait_ms);
+    if (!wait_until(pid, status, give_up, [] { return false; })) return outcome;
+  }
+  if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
+  return outcome;
+}
+
+// Gives a child that was asked to end its time, then makes it.
+void end_within(Pid pid, int& status, const AttachRequest& request) {
+  const Pid target = request.share_terminal ? pid : -pid;
+  for (const int number : {0, SIGTERM, SIGKILL}) {
+    if (number != 0) ::kill(target, number);
+    const auto wait_ms = number == 0 ? request.stop_ms : limits::run_kill_wait_ms;
+    const auto deadline = steady_clock::now() + std::chrono::milliseconds(wait_ms);
+    if (wait_until(pid, status, deadline, [] { return false; })) return;
+  }
+}
+
 class PosixProcessRunner final : public ProcessRunner {
  public:
   Result<RunOutcome> run(const RunRequest& request) override {
     assert(!request.argv.empty() && request.limit_ms > 0);
-    const InterruptGuard guard;
+    std::optional<InterruptGuard> guard;
+    if (request.obey_signals) guard.emplace();
     Pipe out;
     Pipe err;
-    const int nothing = above_streams(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!out.open() || !err.open() || nothing < 0) {
+    Pipe held;
+    if (!out.open() || !err.open()) {
       return fail(Code::internal, std::string("pipe: ") + std::strerror(errno));
     }
+    const auto input = open_input(request, held);
+    if (!input) return fail(input.error());
     Child child(request.argv, request.environment);
-    child.in = nothing;
+    child.in = *input;
     child.out = out.ends[1];
     child.err = err.ends[1];
+    if (request.own_session) child.place = Child::Place::own_session;
     const auto deadline = steady_clock::now() + std::chrono::milliseconds(request.limit_ms);
     const auto pid = start(child);
-    ::close(nothing);
+    ::close(*input);
     out.close_end(1);
     err.close_end(1);
     if (!pid) return fail(pid.error());
+    return finish(*pid, out, err, request, deadline);
+  }
 
-    RunOutcome outcome;
+  Result<AttachOutcome> run_attached(const AttachRequest& request) override {
+    assert(!request.argv.empty() && request.stop_ms > 0);
+    const InterruptGuard guard;
+    Pipe held;
+    if (!held.open()) return fail(Code::internal, std::string("pipe: ") + std::strerror(errno));
+    Child child(request.argv, request.environment);
+    child.in = request.share_terminal ? 0 : held.ends[0];
+    child.out = 1;
+    child.err = 2;
+    child.place = request.share_terminal ? Child::Place::our_group : Child::Place::own_session;
+    const auto pid = start(child);
+    held.close_end(0);
+    if (!pid) return fail(pid.error());
+
+    const auto interrupted = [] { return interrupt_number() != 0; };
     int status = 0;
-    const bool in_time =
-        collect(out, err, request, outcome, deadline) && wait_until(*pid, status, deadline);
-    if (interrupt_number() != 0) end_with_child(*pid);
-    if (!in_time) {
-      outcome.timed_out = true;
-      ::kill(-*pid, SIGKILL);
-      // A process that is stuck in a driver or a dead network disk does not even end by SIGKILL.
-      const auto give_up =
-          steady_clock::now() + std::chrono::milliseconds(limits::run_kill_wait_ms);
-      if (!wait_until(*pid, status, give_up)) return outcome;
+    if (!wait_until(*pid, status, steady_clock::time_point::max(), interrupted)) {
+      held.close_end(1);
+      // Over a terminal, Ctrl-C has reached it already; SIGTERM was for us alone.
+      if (request.share_terminal && interrupt_number() == SIGTERM) ::kill(*pid, SIGTERM);
+      end_within(*pid, status, request);
     }
+    AttachOutcome outcome{.interrupted = interrupt_number()};
     if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
     return outcome;
   }
@@ -325,7 +392,7 @@ class PosixProcessRunner final : public ProcessRunner {
     child.in = nothing;
     child.out = log;
     child.err = log;
-    child.own_session = true;
+    child.place = Child::Place::own_session;
     const auto pid = start(child);
     ::close(nothing);
     ::close(log);
@@ -350,6 +417,10 @@ class PosixProcessRunner final : public ProcessRunner {
 };
 
 }  // namespace
+
+Result<AttachOutcome> ProcessRunner::run_attached(const AttachRequest& request) {
+  return fail(Code::internal, request.argv.front() + ": this runner attaches no process");
+}
 
 std::unique_ptr<ProcessRunner> make_process_runner() {
   return std::make_unique<PosixProcessRunner>();

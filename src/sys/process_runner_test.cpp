@@ -63,6 +63,37 @@ TEST_F(Processes, OneThatIsReapedWhileItIsLookedAtIsGoneAndNoException) {
   }
 }
 
+TEST_F(Processes, StdinIsEmptyOrHeldOpenOrAFile) {
+  const auto outcome_of = [&](RunRequest request) {
+    request.argv = {"sh", "-c", "cat; echo end"};
+    auto outcome = runner_->run(request);
+    EXPECT_TRUE(outcome) << (outcome ? "" : outcome.error().message);
+    return outcome.value_or(RunOutcome{});
+  };
+  EXPECT_EQ(outcome_of({.limit_ms = 20'000}).out, "end\n");
+  const auto held = outcome_of({.limit_ms = 300, .hold_stdin = true});
+  EXPECT_TRUE(held.timed_out);
+  EXPECT_EQ(held.out, "");
+  const TemporaryFolder folder;
+  const auto file = folder.write("in", "text\n");
+  EXPECT_EQ(outcome_of({.limit_ms = 20'000, .input = file}).out, "text\nend\n");
+  const auto absent = runner_->run({.argv = {"cat"}, .limit_ms = 1'000, .input = folder / "no"});
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, Code::not_found);
+}
+
+TEST_F(Processes, ARunEndsWhenItIsNoLongerWanted) {
+  int asked = 0;
+  const auto outcome = runner_->run({.argv = {"sleep", "100"},
+                                     .limit_ms = 60'000,
+                                     .stop = [&] { return ++asked > 1; },
+                                     .own_session = true,
+                                     .obey_signals = false});
+  ASSERT_TRUE(outcome);
+  EXPECT_TRUE(outcome->timed_out);
+  EXPECT_GT(asked, 1);
+}
+
 TEST_F(Processes, OutputBeyondTheLimitIsDropped) {
   const auto outcome = runner_->run({.argv = {"sh", "-c", "head -c 300000 /dev/zero"},
                                      .limit_ms = 20'000,
@@ -85,6 +116,7 @@ template <class Body>
 pid_t fork_and(const Body& body) {
   const pid_t child = ::fork();
   if (child != 0) return child;
+  for (const int number : {SIGINT, SIGTERM}) ::signal(number, SIG_DFL);  // ignored under nohup
   body();
   ::_exit(0);
 }
@@ -113,6 +145,52 @@ TEST_F(Processes, ASignalEndsTheWholeGroupOfTheChildAndThenUs) {
     const auto grandchild = runner_->inspect(std::stoi(text_of(folder / "pid")));
     EXPECT_TRUE(!grandchild || !grandchild->has_value() || (*grandchild)->zombie);
   }
+}
+
+// clause: C-17
+TEST_F(Processes, AnAttachedChildSeesTheEndOfStdinWhenWeAreToldToEnd) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    TemporaryFolder folder;
+    const std::string begun = (folder / "begun").string();
+    const std::string script = "echo x >" + begun + "; cat; exit 9";
+    const pid_t child = fork_and([&] {
+      const auto outcome = runner_->run_attached({.argv = {"sh", "-c", script}, .stop_ms = 20'000});
+      ::_exit(outcome && outcome->exit_status == 9 && outcome->interrupted == number ? 0 : 1);
+    });
+    ASSERT_TRUE(appears(begun));
+    ::kill(child, number);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+}
+
+TEST_F(Processes, AnAttachedChildThatDoesNotEndIsMadeTo) {
+  TemporaryFolder folder;
+  const std::string begun = (folder / "begun").string();
+  const std::string script = "trap '' TERM; echo x >" + begun + "; while :; do sleep 1; done";
+  const pid_t child = fork_and([&] {
+    const auto outcome = runner_->run_attached({.argv = {"sh", "-c", script}, .stop_ms = 100});
+    ::_exit(outcome && outcome->exit_status == -1 ? 0 : 1);
+  });
+  ASSERT_TRUE(appears(begun));
+  ::kill(child, SIGINT);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(Processes, AnAttachedChildWritesToOurStreams) {
+  testing::internal::CaptureStdout();
+  const auto outcome =
+      runner_->run_attached({.argv = {"sh", "-c", "echo out; exit 4"}, .stop_ms = 1'000});
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "out\n");
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->exit_status, 4);
+  EXPECT_EQ(outcome->interrupted, 0);
+  const auto absent = runner_->run_attached({.argv = {"llorch-no-such"}, .stop_ms = 1'000});
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, Code::not_found);
 }
 
 TEST_F(Processes, AChildsStreamsAreRightWhereOursAreClosed) {

@@ -1,0 +1,268 @@
+#include "policy/decision_record.h"
+
+#include <cassert>
+#include <limits>
+
+#include "base/limits.h"
+#include "protocol/json_parse.h"
+#include "protocol/json_text.h"
+
+namespace llorch {
+namespace {
+
+constexpr TextRange any_text{.bytes_min = 0, .bytes_max = 4'096};
+constexpr std::uint64_t whole_max = std::numeric_limits<std::int64_t>::max();
+constexpr std::uint64_t small_max = std::numeric_limits<std::int32_t>::max();
+constexpr NumberRange not_negative{.min = 0, .max = 1e18};
+
+void read(FieldReader& fields, const char* name, std::string& into) {
+  if (auto text = fields.text(name, any_text)) into = std::move(*text);
+}
+template <class Whole>
+void read(FieldReader& fields, const char* name, Whole& into, std::uint64_t max) {
+  if (const auto value = fields.integer(name, 0, max)) into = static_cast<Whole>(*value);
+}
+void read(FieldReader& fields, const char* name, double& into) {
+  if (const auto value = fields.number(name, not_negative)) into = *value;
+}
+
+void append(std::string& out, const RecordedJob& job) {
+  JsonObjectWriter(out)
+      .string("id", job.id)
+      .string("model", job.model)
+      .string("priority", wire_name(job.priority))
+      .string("tenant", job.tenant)
+      .string("session_id", job.session_id)
+      .integer("prompt_tokens_estimate", job.prompt_tokens_estimate)
+      .integer("max_tokens", job.max_tokens)
+      .number("temperature", job.temperature)
+      .integer("age_ms", job.age_ms)
+      .integer("attempt", job.attempt)
+      .end();
+}
+
+void append(std::string& out, const RecordedWorker& worker) {
+  JsonObjectWriter(out)
+      .string("id", worker.id)
+      .string("host", worker.host)
+      .string("model", worker.model)
+      .string("backend", worker.backend)
+      .string("status", worker.status)
+      .integer("slots_total", worker.slots_total)
+      .integer("slots_free", worker.slots_free)
+      .integer("queue_depth", worker.queue_depth)
+      .integer("cached_tokens", worker.cached_tokens)
+      .number("cost_ms", worker.cost_ms)
+      .number("prefill_tokens_per_second", worker.prefill_tokens_per_second)
+      .number("decode_tokens_per_second", worker.decode_tokens_per_second)
+      .integer("memory_free_bytes", worker.memory_free_bytes)
+      .end();
+}
+
+void read_choice(FieldReader& fields, DecisionRecord& record) {
+  std::string kind = "worker";
+  read(fields, "kind", kind);
+  read(fields, "worker", record.worker_id);
+  read(fields, "reason", record.reason);
+  read(fields, "decided_by", record.decided_by);
+  if (kind == "wait") {
+    record.kind = DecisionRecord::Kind::wait;
+  } else if (kind == "reject") {
+    record.kind = DecisionRecord::Kind::reject;
+  } else if (kind != "worker") {
+    fields.add("kind", "worker, wait or reject", "must be worker, wait or reject");
+  }
+  fields.refuse_others();
+}
+
+}  // namespace
+
+std::string_view wire_name(DecisionRecord::Kind kind) {
+  switch (kind) {
+    case DecisionRecord::Kind::worker:
+      return "worker";
+    case DecisionRecord::Kind::wait:
+      return "wait";
+    case DecisionRecord::Kind::reject:
+      return "reject";
+  }
+  return "worker";
+}
+
+PolicyJob view_of(const RecordedJob& job) {
+  return {.id = job.id,
+          .model = job.model,
+          .priority = job.priority,
+          .tenant = job.tenant,
+          .session_id = job.session_id,
+          .prompt_tokens_estimate = job.prompt_tokens_estimate,
+          .max_tokens = job.max_tokens,
+          .temperature = job.temperature,
+          .age_ms = job.age_ms,
+          .attempt = job.attempt};
+}
+
+PolicyWorker view_of(const RecordedWorker& worker) {
+  return {.id = worker.id,
+          .host = worker.host,
+          .model = worker.model,
+          .backend = worker.backend,
+          .status = worker.status,
+          .slots_total = worker.slots_total,
+          .slots_free = worker.slots_free,
+          .queue_depth = worker.queue_depth,
+          .cached_tokens = worker.cached_tokens,
+          .cost_ms = worker.cost_ms,
+          .prefill_tokens_per_second = worker.prefill_tokens_per_second,
+          .decode_tokens_per_second = worker.decode_tokens_per_second,
+          .memory_free_bytes = worker.memory_free_bytes};
+}
+
+std::vector<PolicyWorker> views_of(std::span<const RecordedWorker> workers) {
+  std::vector<PolicyWorker> views;
+  views.reserve(workers.size());
+  for (const auto& worker : workers) views.push_back(view_of(worker));
+  return views;
+}
+
+DecisionRecord make_record(std::int64_t at_ms, const PolicyJob& job,
+                           std::span<const PolicyWorker> workers, const Placement& placement) {
+  DecisionRecord record{.at_ms = at_ms,
+                        .job = {.id = std::string(job.id),
+                                .model = std::string(job.model),
+                                .tenant = std::string(job.tenant),
+                                .session_id = std::string(job.session_id),
+                                .priority = job.priority,
+                                .prompt_tokens_estimate = job.prompt_tokens_estimate,
+                                .max_tokens = job.max_tokens,
+                                .temperature = job.temperature,
+                                .age_ms = job.age_ms,
+                                .attempt = job.attempt},
+                        .decided_by = placement.decided_by};
+  for (const auto& worker : workers) {
+    record.workers.push_back({.id = std::string(worker.id),
+                              .host = std::string(worker.host),
+                              .model = std::string(worker.model),
+                              .backend = std::string(worker.backend),
+                              .status = std::string(worker.status),
+                              .slots_total = worker.slots_total,
+                              .slots_free = worker.slots_free,
+                              .queue_depth = worker.queue_depth,
+                              .cached_tokens = worker.cached_tokens,
+                              .cost_ms = worker.cost_ms,
+                              .prefill_tokens_per_second = worker.prefill_tokens_per_second,
+                              .decode_tokens_per_second = worker.decode_tokens_per_second,
+                              .memory_free_bytes = worker.memory_free_bytes});
+  }
+  switch (placement.kind) {
+    case Placement::Kind::wait:
+      record.kind = DecisionRecord::Kind::wait;
+      break;
+    case Placement::Kind::reject:
+      record.kind = DecisionRecord::Kind::reject;
+      record.reason = placement.reason;
+      break;
+    default:
+      assert(placement.worker < workers.size());
+      record.worker_id = workers[placement.worker].id;
+  }
+  return record;
+}
+
+std::string encode(const DecisionRecord& record) {
+  std::string out;
+  JsonObjectWriter writer(out);
+  writer.integer("at_ms", record.at_ms);
+  append(writer.key("job"), record.job);
+  append_json_list(writer.key("workers"), record.workers,
+                   [&](const RecordedWorker& worker) { append(out, worker); });
+  JsonObjectWriter(writer.key("choice"))
+      .string("kind", wire_name(record.kind))
+      .string("worker", record.worker_id)
+      .string("reason", record.reason)
+      .string("decided_by", record.decided_by)
+      .end();
+  writer.end();
+  return out;
+}
+
+Result<DecisionRecord> decode_decision(std::string_view text) {
+  const auto object = parse_json_object(text, limits::decision_bytes_max);
+  if (!object) return fail(object.error());
+  Violations violations;
+  FieldReader fields(*object, violations);
+  DecisionRecord record;
+  read(fields, "at_ms", record.at_ms, whole_max);
+  if (const auto* const job = fields.object("job")) {
+    FieldReader inner(*job, violations, "job.");
+    record.job = read_job(inner);
+  }
+  record.workers = read_workers(fields, violations);
+  if (const auto* const choice = fields.object("choice")) {
+    FieldReader inner(*choice, violations, "choice.");
+    read_choice(inner, record);
+  }
+  fields.refuse_others();
+  if (!violations.empty()) return fail(std::move(violations).error());
+  return record;
+}
+
+RecordedJob read_job(FieldReader& fields) {
+  RecordedJob job;
+  std::string priority = "interactive";
+  read(fields, "id", job.id);
+  read(fields, "model", job.model);
+  read(fields, "priority", priority);
+  read(fields, "tenant", job.tenant);
+  read(fields, "session_id", job.session_id);
+  read(fields, "prompt_tokens_estimate", job.prompt_tokens_estimate, whole_max);
+  read(fields, "max_tokens", job.max_tokens, whole_max);
+  read(fields, "temperature", job.temperature);
+  read(fields, "age_ms", job.age_ms, whole_max);
+  read(fields, "attempt", job.attempt, small_max);
+  const auto known = priority_from_wire(priority);
+  if (!known) {
+    fields.add("priority", "interactive or batch", "must be interactive or batch");
+  }
+  job.priority = known.value_or(Priority::interactive);
+  fields.refuse_others();
+  return job;
+}
+
+RecordedWorker read_worker(FieldReader& fields) {
+  RecordedWorker worker;
+  read(fields, "id", worker.id);
+  read(fields, "host", worker.host);
+  read(fields, "model", worker.model);
+  read(fields, "backend", worker.backend);
+  read(fields, "status", worker.status);
+  read(fields, "slots_total", worker.slots_total, small_max);
+  read(fields, "slots_free", worker.slots_free, small_max);
+  read(fields, "queue_depth", worker.queue_depth, whole_max);
+  read(fields, "cached_tokens", worker.cached_tokens, whole_max);
+  read(fields, "cost_ms", worker.cost_ms);
+  read(fields, "prefill_tokens_per_second", worker.prefill_tokens_per_second);
+  read(fields, "decode_tokens_per_second", worker.decode_tokens_per_second);
+  read(fields, "memory_free_bytes", worker.memory_free_bytes, whole_max);
+  fields.refuse_others();
+  return worker;
+}
+
+std::vector<RecordedWorker> read_workers(FieldReader& parent, Violations& violations) {
+  std::vector<RecordedWorker> workers;
+  const auto* const list = parent.array("workers", limits::workers_max);
+  if (list == nullptr) return workers;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const auto path = parent.path("workers[" + std::to_string(i) + "]");
+    const auto* const object = (*list)[i].if_object();
+    if (object == nullptr) {
+      violations.add(path, "object", path + " must be an object");
+      continue;
+    }
+    FieldReader fields(*object, violations, path + ".");
+    workers.push_back(read_worker(fields));
+  }
+  return workers;
+}
+
+}  // namespace llorch

@@ -1,0 +1,47 @@
+// What would change: recorded placements, asked again of another policy.
+// Threads: one. Pure: the time is that of the records.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "policy/decision_record.h"
+#include "policy/policy.h"
+
+namespace llorch {
+
+// Stands at the time of the record that is being asked, so that now_ms() and rests fit.
+class ReplayClock final : public Clock {
+ public:
+  SteadyTime now() const override { return SteadyTime(std::chrono::milliseconds(at_ms_)); }
+  WallTime wall() const override { return WallTime(std::chrono::milliseconds(at_ms_)); }
+  void set(std::int64_t at_ms) { at_ms_ = at_ms; }
+
+ private:
+  std::int64_t at_ms_ = 0;
+};
+
+struct ReplayDifference {
+  std::string job_id;
+  std::string before, after;  // "worker w-1", "wait", "reject: too many"
+  std::string decided_by;     // what decided now
+};
+
+struct ReplaySummary {
+  std::size_t decisions = 0;  // records with at least one worker
+  std::size_t same = 0;
+  std::size_t other_worker = 0;               // both placed it, on different workers
+  std::size_t other_kind = 0;                 // one placed it, the other made it wait or refused it
+  std::vector<ReplayDifference> differences;  // at most limits::replay_differences_max
+};
+
+// `policy` tells time by `clock`, and may leave the choice: `fallback` decides then.
+// Shape: records in the order in which they were made.
+ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
+                     ReplayClock& clock);
+
+}  // namespace llorch

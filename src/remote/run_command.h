@@ -1,0 +1,12 @@
+// Carries out what is neither a job nor a text: `llorch pool` and `llorch host`. Threads: one.
+#pragma once
+
+#include "base/result.h"
+#include "remote/arguments.h"
+
+namespace llorch {
+
+// Gives the exit code, everything else printed. Errors are for report().
+Result<int> run_remote_command(const RemoteCommand& command);
+
+}  // namespace llorch

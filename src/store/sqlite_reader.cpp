@@ -1,0 +1,214 @@
+#include "store/sqlite_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "base/limits.h"
+
+namespace llorch {
+namespace {
+
+// A select of whole jobs; `rest` begins with the body's column.
+std::string select_jobs(std::string_view rest) {
+  return "SELECT job_id, status, route, model, tenant, priority, session_id, body_sha256,"
+         " accepted_at_ms, deadline_at_ms, dispatched_at_ms, first_token_at_ms, ended_at_ms,"
+         " worker_id, tokenizer_hash, attempt, prompt_tokens, cached_tokens, tokens_out,"
+         " stop_reason, error_code, error_message, correlation_id, idempotency_key,"
+         " idempotency_hash, " +
+         std::string(rest);
+}
+
+// The schema's CHECKs leave no other names, so a default stands for none.
+template <class Enum>
+Enum named(Row& row) {
+  return from_wire_name<Enum>(row.text()).value_or(Enum{});
+}
+
+StoredJob job_from(Row& row) {
+  StoredJob job;
+  job.job_id.value = row.text();
+  job.status = named<StoredJob::Status>(row);
+  job.route = named<StoredJob::Route>(row);
+  job.model = row.text();
+  job.tenant = row.text();
+  job.priority = row.text();
+  job.session_id = row.text();
+  job.body_sha256 = row.text();
+  job.accepted_at_ms = row.integer();
+  job.deadline_at_ms = row.integer_or_null();
+  job.dispatched_at_ms = row.integer_or_null();
+  job.first_token_at_ms = row.integer_or_null();
+  job.ended_at_ms = row.integer_or_null();
+  job.worker_id = row.text();
+  job.tokenizer_hash = row.text();
+  job.attempt = static_cast<std::uint32_t>(row.integer());
+  job.prompt_tokens = row.integer();
+  job.cached_tokens = row.integer();
+  job.tokens_out = row.integer();
+  job.stop_reason = row.text();
+  job.error_code = row.text();
+  job.error_message = row.text();
+  job.correlation_id = row.text();
+  job.idempotency_key = row.text();
+  job.idempotency_hash = row.text();
+  job.body = row.text();
+  return job;
+}
+
+StoredWorker worker_from(Row& row) {
+  StoredWorker worker;
+  worker.worker_id.value = row.text();
+  worker.pool_host = row.text();
+  worker.host = row.text();
+  worker.port = static_cast<std::uint16_t>(row.integer());
+  worker.model = row.text();
+  worker.backend = row.text();
+  worker.status = named<StoredWorker::Status>(row);
+  worker.last_health_check_ms = row.integer();
+  worker.registered_at_ms = row.integer();
+  worker.metadata_json = row.text();
+  return worker;
+}
+
+StoredKey key_from(Row& row) {
+  StoredKey key;
+  key.key_id = row.text();
+  key.name = row.text();
+  key.hash = row.text();
+  key.role = named<StoredKey::Role>(row);
+  key.tenant = row.text();
+  key.models_json = row.text();
+  key.tokens_per_minute = row.integer();
+  key.priority_max = row.text();
+  key.priority_default = row.text();
+  key.expires_at_ms = row.integer_or_null();
+  key.revoked = row.integer() != 0;
+  return key;
+}
+
+}  // namespace
+
+void SqliteReader::run(const Store::Read& task) {
+  database_.limit_time(std::chrono::steady_clock::now() +
+                       std::chrono::milliseconds(limits::store_read_ms_max));
+  // Without a transaction each statement has its own view: no worse than an error that hides it.
+  static_cast<void>(database_.execute("BEGIN"));
+  task(*this);
+  database_.limit_time(std::nullopt);
+  database_.roll_back();
+}
+
+Result<std::vector<StoredWorker>> SqliteReader::workers() {
+  std::vector<StoredWorker> workers;
+  const auto asked = database_.query(
+      "SELECT worker_id, pool_host, host, port, model, backend, status, last_health_check,"
+      " registered_at, metadata FROM workers ORDER BY worker_id",
+      {}, [&](Row& row) { workers.push_back(worker_from(row)); });
+  if (!asked) return fail(asked.error());
+  return workers;
+}
+
+Result<std::vector<StoredKey>> SqliteReader::keys() {
+  std::vector<StoredKey> keys;
+  const auto asked = database_.query(
+      "SELECT key_id, name, hash, role, tenant, models, tokens_per_minute, priority_max,"
+      " priority_default, expires_at_ms, revoked FROM keys ORDER BY key_id",
+      {}, [&](Row& row) { keys.push_back(key_from(row)); });
+  if (!asked) return fail(asked.error());
+  return keys;
+}
+
+Result<std::vector<StoredJob>> SqliteReader::jobs_of(std::string_view sql,
+                                                     Database::Values values) {
+  std::vector<StoredJob> jobs;
+  const auto asked = database_.query(sql, values, [&](Row& row) { jobs.push_back(job_from(row)); });
+  if (!asked) return fail(asked.error());
+  return jobs;
+}
+
+Result<std::optional<StoredJob>> SqliteReader::one_job(std::string_view sql,
+                                                       Database::Values values) {
+  auto jobs = jobs_of(sql, values);
+  if (!jobs) return fail(jobs.error());
+  if (jobs->empty()) return std::nullopt;
+  return std::move(jobs->front());
+}
+
+Result<std::optional<StoredJob>> SqliteReader::job(const JobId& job_id) {
+  const std::array<Value, 1> values = {job_id.value};
+  return one_job(select_jobs("bodies.body FROM jobs LEFT JOIN bodies USING(row) WHERE job_id=?1"),
+                 values);
+}
+
+Result<std::optional<StoredJob>> SqliteReader::job_of_key(std::string_view tenant,
+                                                          std::string_view idempotency_key) {
+  if (idempotency_key.empty()) return std::nullopt;
+  const std::array<Value, 2> values = {tenant, idempotency_key};
+  // The second condition lets SQLite see that the partial index serves.
+  return one_job(
+      select_jobs("'' FROM jobs WHERE tenant=?1 AND idempotency_key=?2 AND idempotency_key<>''"),
+      values);
+}
+
+Result<std::vector<StoredJob>> SqliteReader::jobs(const JobFilter& filter) {
+  std::string sql = select_jobs("'' FROM jobs WHERE 1");
+  std::vector<Value> values;
+  const auto narrow = [&](const char* condition, const Value& value) {
+    values.push_back(value);
+    sql += condition + std::to_string(values.size());
+  };
+  if (filter.tenant) narrow(" AND tenant=?", *filter.tenant);
+  if (filter.model) narrow(" AND model=?", *filter.model);
+  if (filter.status) narrow(" AND status=?", wire_name(*filter.status));
+  if (filter.status && !has_ended(*filter.status)) sql += " AND ended_at_ms IS NULL";
+  if (filter.before) {
+    const auto known =
+        database_.integer("SELECT row FROM jobs WHERE job_id=?1", {filter.before->value});
+    if (!known && known.error().code == Code::not_found) {
+      return fail(Code::job_not_found, "no job " + filter.before->value);
+    }
+    if (!known) return fail(known.error());
+    narrow(" AND (accepted_at_ms, row) < (SELECT accepted_at_ms, row FROM jobs WHERE row=?",
+           *known);
+    sql += ")";
+  }
+  const std::size_t count = std::min(filter.limit, limits::store_list_max);
+  narrow(" ORDER BY accepted_at_ms DESC, row DESC LIMIT ?", count);
+  return jobs_of(sql, values);
+}
+
+Result<std::vector<StoredJob>> SqliteReader::open_jobs() {
+  // At a start nobody else waits, and a large queue may take longer than a read should.
+  database_.limit_time(std::nullopt);
+  return jobs_of(
+      select_jobs("bodies.body FROM jobs LEFT JOIN bodies USING(row)"
+                  " WHERE ended_at_ms IS NULL AND route='v2' ORDER BY accepted_at_ms, row"),
+      {});
+}
+
+Result<std::vector<StoredDecision>> SqliteReader::decisions(const JobId& job_id) {
+  std::vector<StoredDecision> decisions;
+  const auto asked =
+      database_.query("SELECT attempt, at_ms, json FROM decisions WHERE job_id=?1 ORDER BY row",
+                      {job_id.value}, [&](Row& row) {
+                        StoredDecision decision{.job_id = job_id};
+                        decision.attempt = static_cast<std::uint32_t>(row.integer());
+                        decision.at_ms = row.integer();
+                        decision.json = row.text();
+                        decisions.push_back(std::move(decision));
+                      });
+  if (!asked) return fail(asked.error());
+  return decisions;
+}
+
+Result<std::optional<std::string>> SqliteReader::frames(const JobId& job_id) {
+  std::optional<std::string> blob;
+  const auto asked =
+      database_.query("SELECT frames FROM frames JOIN jobs USING(row) WHERE job_id=?1",
+                      {job_id.value}, [&](Row& row) { blob = row.text(); });
+  if (!asked) return fail(asked.error());
+  return blob;
+}
+
+}  // namespace llorch
