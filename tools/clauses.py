@@ -11,9 +11,9 @@ import pathlib
 import re
 import sys
 
-DEFINED = re.compile(r"\*\*([WPCE]-\d+)\*\*")
-NAMED = re.compile(r"clause:\s*((?:[WPCE]-\d+)(?:[\s,]+[WPCE]-\d+)*)")
-WAIVER = re.compile(r"^([WPCE]-\d+)\s+(\S.*)$")
+DEFINED = re.compile(r"\*\*([WPCEO]-\d+)\*\*")
+NAMED = re.compile(r"clause:\s*((?:[WPCEO]-\d+)(?:[\s,]+[WPCEO]-\d+)*)")
+WAIVER = re.compile(r"^([WPCEO]-\d+)\s+(\S.*)$")
 TEST_FILES = ("src/**/*_test.cpp", "tests/**/*.py", "tests/**/*.cpp", "tests/**/*.mjs", "fuzz/*.cpp",
               "tools/*_test.py")
 
@@ -39,7 +39,7 @@ def named_clauses(root):
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 for group in NAMED.findall(line):
-                    for clause in re.findall(r"[WPCE]-\d+", group):
+                    for clause in re.findall(r"[WPCEO]-\d+", group):
                         named.setdefault(clause, []).append(f"{path.relative_to(root)}:{number}")
     return named
 

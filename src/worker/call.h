@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/reply.h"
 #include "base/result.h"
 #include "net/server.h"
 #include "protocol/error_body.h"
@@ -22,9 +23,6 @@ struct Call {
 
 // X-Correlation-Id, x-request-id and the type of the body.
 net::Headers reply_headers(const Call& call, std::string_view content_type);
-// The reply to an error, with the status of its code. `job_id` is empty until there is one.
-net::HttpResponse error_response(const Error& error, const std::string& correlation_id,
-                                 const std::string& job_id, ErrorShape errors);
 
 // The client may be gone by then: what becomes of the write is the server's matter.
 Task<void> reply_json(const Call& call, unsigned status, std::string body);

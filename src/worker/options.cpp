@@ -6,8 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "api/auth.h"
 #include "base/limits.h"
 #include "console/command_line.h"
+#include "console/option_layers.h"
 
 namespace llorch {
 namespace {
@@ -57,71 +59,18 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_flag("--json", flags.json, "with --list-backends: as JSON");
 }
 
-// Reads the layers of one value and notes what is out of range.
-class Layers {
- public:
-  explicit Layers(const Settings& settings) : settings_(settings) {}
-
-  void text(std::string& into, const std::optional<std::string>& flag, const char* key) {
-    if (const auto found = flag ? flag : settings_.text(key)) into = *found;
+void read_slots(OptionLayers& layers, WorkerOptions& options,
+                const std::optional<std::string>& flag) {
+  std::optional<std::int64_t> wanted;
+  options.slots_auto = flag == "auto";
+  if (options.slots_auto) return;
+  if (flag) {
+    const bool digits = !flag->empty() && flag->size() <= 3 &&
+                        std::ranges::all_of(*flag, [](unsigned char c) { return isdigit(c); });
+    if (!digits) return layers.refuse("--slots", "range", "must be auto or 1..256", *flag);
+    wanted = std::stoll(*flag);
   }
-  template <class T>
-  void integer(T& into, std::optional<std::int64_t> flag, const char* key, std::int64_t least,
-               std::int64_t most) {
-    const auto found = flag ? flag : settings_.integer(key);
-    if (!found) return;
-    if (*found < least || *found > most) {
-      refuse(flag_name(key), "range",
-             "must be " + std::to_string(least) + ".." + std::to_string(most),
-             std::to_string(*found));
-      return;
-    }
-    into = static_cast<typename Bare<T>::type>(*found);
-  }
-  void slots(WorkerOptions& options, const std::optional<std::string>& flag) {
-    std::optional<std::int64_t> wanted;
-    options.slots_auto = flag == "auto";
-    if (options.slots_auto) return;
-    if (flag) {
-      const bool digits = !flag->empty() && flag->size() <= 3 &&
-                          std::ranges::all_of(*flag, [](unsigned char c) { return isdigit(c); });
-      if (!digits) return refuse("--slots", "range", "must be auto or 1..256", *flag);
-      wanted = std::stoll(*flag);
-    }
-    integer(options.engine.slots, wanted, "worker.slots", 1, limits::slots_max);
-  }
-  void refuse(std::string field, std::string constraint, std::string message, std::string value) {
-    violations_.push_back({std::move(field), std::move(constraint), std::move(message), value});
-  }
-  std::vector<Violation> take() { return std::move(violations_); }
-
- private:
-  template <class T>
-  struct Bare {
-    using type = T;
-  };
-  template <class T>
-  struct Bare<std::optional<T>> {
-    using type = T;
-  };
-  // "worker.itl_target_ms" -> "--itl-target-ms"
-  static std::string flag_name(std::string_view key) {
-    std::string name = "--" + std::string(key.substr(key.find('.') + 1));
-    std::ranges::replace(name, '_', '-');
-    return name;
-  }
-
-  const Settings& settings_;
-  std::vector<Violation> violations_;
-};
-
-Error as_error(std::vector<Violation> violations) {
-  Error error{.code = Code::invalid_request, .message = {}};
-  error.message = "llorch-candled: " + std::to_string(violations.size()) +
-                  (violations.size() == 1 ? " value is wrong" : " values are wrong");
-  error.next = "llorch-candled --help";
-  error.violations = std::move(violations);
-  return error;
+  layers.integer(options.engine.slots, wanted, "worker.slots", 1, limits::slots_max);
 }
 
 WorkerCommand chosen(const Flags& flags, WorkerOptions options) {
@@ -143,7 +92,7 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
   if (flags.list_backends) return ListBackends{flags.json};
 
   WorkerOptions options;
-  Layers layers(settings);
+  OptionLayers layers(settings);
   options.model = flags.model;
   options.model_id = flags.model_id;
   options.worker_id = flags.worker_id;
@@ -155,7 +104,7 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
   layers.text(options.api_token, std::nullopt, "api_token");
   layers.text(options.log_level, std::nullopt, "worker.log_level");
   layers.text(options.engine.backend, flags.backend, "worker.backend");
-  layers.slots(options, flags.slots);
+  read_slots(layers, options, flags.slots);
   layers.integer(options.port, flags.port, "worker.port", 0, 65'535);
   layers.integer(options.engine.gpu, flags.gpu, "worker.gpu", 0, 255);
   layers.integer(options.engine.ctx_tokens, flags.ctx_tokens, "worker.ctx_tokens", 16, 1 << 24);
@@ -169,7 +118,7 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
     const auto& more = checked.error().violations;
     violations.insert(violations.end(), more.begin(), more.end());
   }
-  if (!violations.empty()) return fail(as_error(std::move(violations)));
+  if (!violations.empty()) return fail(wrong_values("llorch-candled", std::move(violations)));
   return chosen(flags, std::move(options));
 }
 
@@ -209,7 +158,7 @@ Result<void> check_worker_options(const WorkerOptions& options) {
            options.log_level);
   }
   if (found.empty()) return {};
-  return fail(as_error(std::move(found)));
+  return fail(wrong_values("llorch-candled", std::move(found)));
 }
 
 bool is_worker_id(std::string_view text) {
@@ -217,15 +166,6 @@ bool is_worker_id(std::string_view text) {
   return !text.empty() && text.size() <= length_max && std::ranges::all_of(text, [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
   });
-}
-
-bool is_loopback(std::string_view host) {
-  return host == "localhost" || host == "::1" ||
-         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos);
-}
-
-bool is_wildcard(std::string_view host) {
-  return host == "0.0.0.0" || host == "::" || host == "[::]" || host == "0";
 }
 
 }  // namespace llorch

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "base/settings.h"
+#include "console/option_layers.h"
 #include "engine/llama_engine.h"
 #include "gguf/model_shape.h"
 #include "protocol/worker_api.h"
@@ -51,9 +52,6 @@ struct MeasurePerplexity {
   WorkerOptions worker;
   std::string text_path;
 };
-struct ExitNow {  // --help, --version or a usage error, already printed
-  int code = 0;
-};
 using WorkerCommand =
     std::variant<WorkerOptions, ListBackends, RequantizeModel, MeasurePerplexity, ExitNow>;
 
@@ -73,8 +71,5 @@ Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settin
 
 // [A-Za-z0-9_-]{1,256}
 bool is_worker_id(std::string_view text);
-// Whether only this machine can reach `host`: localhost, 127.0.0.0/8 or ::1.
-bool is_loopback(std::string_view host);
-bool is_wildcard(std::string_view host);  // 0.0.0.0 or ::
 
 }  // namespace llorch

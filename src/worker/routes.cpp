@@ -1,7 +1,7 @@
 #include "worker/routes.h"
 
+#include "api/auth.h"
 #include "base/log.h"
-#include "worker/auth.h"
 #include "worker/route_table.h"
 
 namespace llorch {

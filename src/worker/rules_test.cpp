@@ -4,9 +4,9 @@
 #include <map>
 #include <vector>
 
+#include "api/auth.h"
 #include "base/limits.h"
 #include "fakes/fake_clock.h"
-#include "worker/auth.h"
 #include "worker/cache_record.h"
 #include "worker/cadence.h"
 #include "worker/options.h"

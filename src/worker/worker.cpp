@@ -10,12 +10,12 @@
 #include <thread>
 #include <utility>
 
+#include "api/auth.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "net/file_limit.h"
 #include "net/server.h"
 #include "net/task_group.h"
-#include "worker/auth.h"
 #include "worker/call.h"
 #include "worker/registrar.h"
 #include "worker/route_table.h"

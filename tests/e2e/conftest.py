@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 
 import tiny_models as makes_tiny  # noqa: E402
 from fake_orchestrator import FakeOrchestrator  # noqa: E402
-from support import PATIENCE, Worker, repository, run_program  # noqa: E402
+from support import PATIENCE, FakeWorker, Orchestrator, Worker, repository, run_program  # noqa: E402
 
 DOWNLOAD_S = 600
 
@@ -161,3 +161,35 @@ def fake_orchestrator():
     yield start
     for orchestrator in running:
         orchestrator.stop()
+
+
+@pytest.fixture
+def fleet(bin_dir, tmp_path):
+    """fleet(workers=2, flags=(…), step_us=…, slots=…) → an Orchestrator with `workers`, fake ones."""
+    running = []
+
+    def start(workers=1, flags=(), slots=4, step_us=2_000, environment=None, root_of=None, **more):
+        """`root_of`: an orchestrator that has ended; its files and workers are taken over."""
+        root = root_of.root if root_of else tmp_path / f"orchestrator-{len(running)}"
+        boss = Orchestrator(bin_dir, root, *flags, environment=environment)
+        running.append(boss)
+        boss.root = root
+        boss.workers = root_of.workers if root_of else []
+        boss.wait_listening()
+        for _ in range(workers):
+            add(boss, slots=slots, step_us=step_us, **more)
+        return boss.wait_workers(workers) if workers else boss
+
+    def add(boss, slots=4, step_us=2_000, model="fake", **environment):
+        worker = FakeWorker(bin_dir, tmp_path / f"fake-{len(running)}", "--model", "any",
+                            "--model-id", model, "--orchestrator-url", boss.url,
+                            environment={"LLORCH_FAKE_SLOTS": str(slots),
+                                         "LLORCH_FAKE_STEP_US": str(step_us)} | environment)
+        running.append(worker)
+        boss.workers.append(worker.wait_ready())
+        return worker
+
+    start.add = add
+    yield start
+    for process in reversed(running):
+        process.stop()

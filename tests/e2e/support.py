@@ -226,6 +226,8 @@ class Api:
 class Worker:
     """One llorch-candled process on a free port of loopback."""
 
+    program = "llorch-candled"
+
     def __init__(self, bin_dir, directory, *arguments, environment=None):
         directory.mkdir(parents=True, exist_ok=True)
         self.stdout_path = directory / "stdout"
@@ -233,7 +235,7 @@ class Worker:
         port = () if "--port" in arguments else ("--port", "0")
         with open(self.stdout_path, "wb") as out, open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
-                [str(bin_dir / "llorch-candled"), *port, *map(str, arguments)],
+                [str(bin_dir / self.program), *port, *map(str, arguments)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 env=clean_environment(**({"LLORCH_ROOT": directory} | (environment or {}))))
         self.token = (environment or {}).get("LLORCH_WORKER_TOKEN")
@@ -286,6 +288,49 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+
+
+class FakeWorker(Worker):
+    """The worker's HTTP over a fake engine: its tokens are a pure function of prompt and index."""
+
+    program = "../tests/llorch-fake-worker"
+
+
+class Orchestrator(Worker):
+    """One orchestratord process; `ready` only once a worker is."""
+
+    program = "orchestratord"
+
+    def wait_workers(self, count):
+        """Waits until so many workers are registered and healthy."""
+        def there():
+            workers = self.api.get("/v2/workers").json()["workers"]
+            return sum(worker["status"] == "healthy" for worker in workers) >= count
+        wait_until(there, f"{count} healthy workers", READY_S)
+        return self
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def submit(self, **fields):
+        """A task's id."""
+        reply = self.api.post("/v2/tasks", fields)
+        assert reply.status_code == 202, reply.text
+        return reply.json()["job_id"]
+
+    @contextlib.contextmanager
+    def events(self, job_id, after=None):
+        """The open event stream of a task."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        with self.api.http.stream("GET", f"/v2/tasks/{job_id}/events", headers=headers) as response:
+            assert response.status_code == 200, response.read()
+            yield OpenJob(job_id, response)
+
+    def answer(self, job_id, after=None):
+        """All events of a task, once it has ended."""
+        with self.events(job_id, after) as job:
+            return job.rest()
 
 
 def long_text(words, salt=""):

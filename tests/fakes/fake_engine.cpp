@@ -60,6 +60,12 @@ Ended ended(const FakeJob& job, StopReason reason) {
   return end;
 }
 
+std::string resumed_text(const FakeJob& job) {
+  std::string text;
+  for (const auto token : job.request.resume_tokens) text += static_cast<char>(token);
+  return text;
+}
+
 ChatDelta content_delta(std::string text) {
   ChatDelta delta;
   delta.content = std::move(text);
@@ -88,6 +94,17 @@ std::string release_text(std::string& text, const std::vector<std::string>& stop
   auto released = text.substr(0, text.size() - keep);
   text.erase(0, text.size() - keep);
   return released;
+}
+
+Started started(const FakeJob& job) {
+  Started event{.prompt_tokens = job.prompt_tokens,
+                .cached_tokens = 0,
+                .seed = job.request.sampling.seed.value_or(7),
+                .resumed_text = resumed_text(job),
+                .resumed_deltas = {}};
+  const bool chat = job.request.parse_chat && !event.resumed_text.empty();
+  if (chat) event.resumed_deltas.push_back(content_delta(event.resumed_text));
+  return event;
 }
 
 ModelCard make_card(const FakeEngineOptions& options) {
@@ -474,7 +491,7 @@ void FakeEngine::State::advance(FakeJob& job) {
     return;
   }
   if (job.prompt_done == 0) {
-    out.push_back(Started{job.prompt_tokens, 0, job.request.sampling.seed.value_or(7)});
+    out.push_back(started(job));
   }
   const auto todo = std::min(options.prefill_chunk, job.prompt_tokens - job.prompt_done);
   job.prompt_done += todo;

@@ -1,4 +1,4 @@
-#include "worker/auth.h"
+#include "api/auth.h"
 
 #include <algorithm>
 #include <cctype>
@@ -53,7 +53,7 @@ Result<void> authorise(const Caller& caller, std::string_view token,
         same_secret(given.substr(scheme.size()), token)) {
       return {};
     }
-    return fail(Code::unauthorized, "this worker wants its LLORCH_WORKER_TOKEN as a bearer token");
+    return fail(Code::unauthorized, "a token is wanted: Authorization: Bearer TOKEN");
   }
   if (caller.host && !is_own_name(*caller.host, machine_name)) {
     return fail(Code::forbidden, "the Host header is not a name of this machine");
@@ -72,6 +72,15 @@ std::string correlation_id_of(std::optional<std::string_view> header) {
     return std::string(*header);
   }
   return random_uuid();
+}
+
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host == "::1" ||
+         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos);
+}
+
+bool is_wildcard(std::string_view host) {
+  return host == "0.0.0.0" || host == "::" || host == "[::]" || host == "0";
 }
 
 }  // namespace llorch

@@ -1,0 +1,341 @@
+// One attempt of a job at a worker: sends it, reads the worker's frames, passes them on.
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "orchestrator/frame_splitter.h"
+#include "orchestrator/service.h"
+#include "protocol/error_body.h"
+#include "protocol/job_stream.h"
+
+namespace llorch {
+namespace {
+
+using std::chrono::milliseconds;
+
+// What a refusal of the worker means for the job.
+Failure failure_of(unsigned status, Code code) {
+  if (code == Code::draining) return Failure::draining;
+  if (status == 429) return Failure::overloaded;
+  if (status == 503) return Failure::overloaded;
+  return Failure::backend;
+}
+
+}  // namespace
+
+class Attempt {
+ public:
+  Attempt(Orchestrator& service, std::shared_ptr<JobRecord> job, std::uint32_t number)
+      : service_(service), job_(std::move(job)), number_(number) {}
+
+  Task<void> run(net::Url url);
+
+ private:
+  bool current() const { return !aborted_ && job_->attempt == number_; }
+  net::HttpRequest request() const;
+  std::string body() const;
+  Task<void> refused(net::ResponseStream& reply);
+  Task<void> read_frames(net::ResponseStream& reply);
+  Task<void> read_whole(net::ResponseStream& reply);
+  Task<std::optional<std::string>> read_body(net::ResponseStream& reply);
+  bool take(const RelayFrame& frame);
+  void take_started(const RelayFrame& frame);
+  void take_metrics(const RelayFrame& frame);
+  void take_error(const RelayFrame& frame);
+  void take_tokens(const RelayFrame& frame, const StreamPosition& position);
+  void take_finish(const RelayFrame& frame, const StreamPosition& position);
+  void pass_on(const RelayFrame& frame, std::int64_t seq);
+  void fail_with(Failure failure, Error error);
+  void tell_progress();
+
+  Orchestrator& service_;
+  const std::shared_ptr<JobRecord> job_;
+  const std::uint32_t number_;
+  bool aborted_ = false;
+  bool over_ = false;  // nothing more is expected of the worker
+  SteadyTime progress_told_;
+};
+
+net::HttpRequest Attempt::request() const {
+  net::HttpRequest request;
+  request.method = "POST";
+  request.headers.add("Content-Type", "application/json");
+  request.headers.add("X-Correlation-Id", job_->correlation_id);
+  const auto& token = service_.options().worker_token;
+  if (!token.empty()) request.headers.add("Authorization", "Bearer " + token);
+  request.body = body();
+  return request;
+}
+
+std::string Attempt::body() const {
+  if (job_->kind == JobKind::embeddings) return job_->body;
+  if (job_->kind == JobKind::task) {
+    auto task = job_->request;
+    task.id = job_->id;
+    task.attempt = number_;
+    task.cache_scope = job_->tenant;
+    task.resume_tokens = job_->tokens;
+    return encode_execute(task);
+  }
+  JobRequest identity;
+  identity.id = job_->id;
+  identity.attempt = number_;
+  identity.cache_scope = job_->tenant;
+  identity.resume_tokens = job_->tokens;
+  const auto route =
+      job_->kind == JobKind::chat ? OpenAiRoute::chat_completions : OpenAiRoute::completions;
+  return encode_execute_relay(identity, route, job_->body, job_->id.value, job_->created);
+}
+
+Task<void> Attempt::run(net::Url url) {
+  const auto cancel_url = url;
+  bool head = false;
+  net::ResponseStream* upstream = nullptr;
+  job_->abort = [&] {
+    aborted_ = true;
+    if (upstream != nullptr) upstream->close();
+    // Before its head there is nothing to close that the worker would notice.
+    if (!head && !service_.stopped_) {
+      service_.tasks_.spawn(service_.cancel_at_worker(cancel_url, job_->id));
+    }
+    job_->room.ring();
+  };
+  url.target = job_->kind == JobKind::embeddings ? "/v1/embeddings" : "/execute";
+  const auto patience =
+      job_->kind == JobKind::embeddings ? limits::job_timeout_ms : limits::worker_head_ms;
+  auto opened = co_await service_.client_.open(std::move(url), request(), milliseconds(patience));
+  head = true;
+  if (opened && current()) {
+    upstream = opened->get();
+    if (upstream->status() != 200) {
+      co_await refused(*upstream);
+    } else if (job_->kind == JobKind::embeddings) {
+      co_await read_whole(*upstream);
+    } else {
+      co_await read_frames(*upstream);
+    }
+  } else if (!opened && current()) {
+    fail_with(Failure::unreachable, {.code = Code::worker_lost,
+                                     .message = "worker " + job_->worker_id +
+                                                " cannot be reached: " + opened.error().message});
+  }
+  if (job_->attempt == number_) job_->abort = nullptr;
+}
+
+Task<std::optional<std::string>> Attempt::read_body(net::ResponseStream& reply) {
+  std::string body;
+  while (true) {
+    auto bytes = co_await reply.read(milliseconds(limits::worker_silence_ms));
+    if (!bytes || body.size() + bytes->size() > limits::response_bytes_max) co_return std::nullopt;
+    if (bytes->empty()) co_return body;
+    body += *bytes;
+  }
+}
+
+Task<void> Attempt::refused(net::ResponseStream& reply) {
+  const auto status = reply.status();
+  const auto body = co_await read_body(reply);
+  if (!current()) co_return;
+  auto error = decode_error(status, body.value_or("")).error;
+  fail_with(failure_of(status, error.code), std::move(error));
+}
+
+Task<void> Attempt::read_whole(net::ResponseStream& reply) {
+  auto body = co_await read_body(reply);
+  if (!current()) co_return;
+  if (!body) {
+    co_return fail_with(Failure::worker_lost,
+                        {.code = Code::worker_lost, .message = "the worker broke off its reply"});
+  }
+  job_->whole = std::move(*body);
+  job_->finished = job_->closed = true;
+  service_.tell(AttemptEnded{job_->id, number_, 0, StopReason::EOS});
+}
+
+Task<void> Attempt::read_frames(net::ResponseStream& reply) {
+  FrameSplitter splitter;
+  while (current() && !over_) {
+    while (job_->pending.size() > limits::unrelayed_bytes_max && current()) {
+      co_await job_->room.wait();
+    }
+    auto bytes = co_await reply.read(milliseconds(limits::worker_silence_ms));
+    if (aborted_ || job_->attempt != number_) co_return;
+    const bool broken = !bytes || bytes->empty();
+    if (broken) {
+      co_return fail_with(Failure::worker_lost,
+                          {.code = Code::worker_lost,
+                           .message = "the stream of worker " + job_->worker_id + " broke off"});
+    }
+    if (const auto taken = splitter.feed(*bytes); !taken) {
+      co_return fail_with(Failure::backend, taken.error());
+    }
+    RelayFrame frame;
+    while (!over_ && current() && splitter.next(frame)) {
+      if (!take(frame)) break;
+    }
+    if (auto* const journal = service_.journal()) journal->flush();
+    job_->bell.ring();
+    if (!over_) tell_progress();
+  }
+}
+
+// False: the rest of the stream does not matter.
+bool Attempt::take(const RelayFrame& frame) {
+  if (frame.type == "started") return take_started(frame), true;
+  if (frame.type == "metrics") return take_metrics(frame), true;
+  if (frame.type == "error") return take_error(frame), false;
+  if (frame.id.empty()) {  // the role frame of an OpenAI stream, its usage and its [DONE]
+    if (!job_->stream) return true;
+    job_->pending += frame.rest;
+    if (frame.data == "[DONE]") over_ = job_->closed = true;
+    return !over_;
+  }
+  const auto position = parse_stream_position(frame.id);
+  if (!position) {
+    fail_with(Failure::backend, position.error());
+    return false;
+  }
+  if (position->token_ids.empty()) {
+    take_finish(frame, *position);
+  } else {
+    take_tokens(frame, *position);
+  }
+  return !over_;
+}
+
+void Attempt::take_started(const RelayFrame& frame) {
+  const SseEvent event{.type = std::string(frame.type),
+                       .data = std::string(frame.data),
+                       .id = std::string(frame.id)};
+  const auto decoded = decode_job_event(event);
+  if (!decoded || !*decoded) return;
+  const auto* const started = std::get_if<StartedEvent>(&**decoded);
+  if (started == nullptr) return;
+  job_->prompt_tokens = started->prompt_tokens;
+  job_->cached_tokens = started->cached_tokens;
+  if (job_->kind == JobKind::task && !job_->started) pass_on(frame, first_token_seq - 1);
+  job_->started = true;
+  // A seed that the worker chose is the job's from now on: another worker must draw the same.
+  if (job_->kind == JobKind::task) job_->request.sampling.seed = started->seed;
+  service_.note_progress(*job_);
+  service_.tell(AttemptStarted{job_->id, number_, started->prompt_tokens, started->cached_tokens});
+}
+
+void Attempt::take_metrics(const RelayFrame& frame) {
+  const SseEvent event{.type = std::string(frame.type), .data = std::string(frame.data), .id = {}};
+  const auto decoded = decode_job_event(event);
+  if (!decoded || !*decoded) return;
+  if (const auto* const told = std::get_if<MetricsEvent>(&**decoded)) {
+    service_.tell(AttemptProgress{.job = job_->id,
+                                  .attempt = number_,
+                                  .tokens_out = static_cast<std::int64_t>(job_->tokens.size()),
+                                  .prompt_done = told->prompt_done,
+                                  .engine_step = told->engine_step});
+  }
+  if (job_->kind != JobKind::task) return;
+  job_->metrics = frame.rest;
+  ++job_->metrics_count;
+}
+
+void Attempt::take_error(const RelayFrame& frame) {
+  auto error = decode_error_event(frame.data).error;
+  const auto failure = error.code == Code::draining ? Failure::draining : Failure::backend;
+  fail_with(failure, std::move(error));
+}
+
+void Attempt::take_tokens(const RelayFrame& frame, const StreamPosition& position) {
+  const auto last = position.seq - first_token_seq;
+  const auto expected = static_cast<std::int64_t>(job_->tokens.size() + position.token_ids.size());
+  if (last + 1 != expected) {
+    // A token missing or twice would reach the client: this worker's stream is no good.
+    return fail_with(Failure::backend,
+                     {.code = Code::backend_error,
+                      .message = "the worker's stream continues at token " + std::to_string(last) +
+                                 ", want " + std::to_string(expected - 1)});
+  }
+  if (job_->tokens.empty()) job_->first_token_wall = service_.clock().wall();
+  job_->tokens.insert(job_->tokens.end(), position.token_ids.begin(), position.token_ids.end());
+  if (job_->stream) pass_on(frame, position.seq);
+}
+
+void Attempt::take_finish(const RelayFrame& frame, const StreamPosition& position) {
+  const auto seq = position.seq;
+  if (job_->stream) {
+    pass_on(frame, seq);
+  } else {
+    job_->whole = frame.data;
+  }
+  job_->finished = true;
+  auto reason = StopReason::EOS;
+  if (job_->kind == JobKind::task) {
+    const SseEvent event{
+        .type = std::string(frame.type), .data = std::string(frame.data), .id = {}};
+    const auto decoded = decode_job_event(event);
+    if (decoded && *decoded) {
+      if (const auto* const end = std::get_if<EndEvent>(&**decoded)) reason = end->stop_reason;
+    }
+  }
+  if (job_->kind == JobKind::task || !job_->stream) over_ = job_->closed = true;
+  service_.tell(AttemptEnded{job_->id, number_, seq - first_token_seq, reason});
+}
+
+// With the client's id line instead of the worker's.
+void Attempt::pass_on(const RelayFrame& frame, std::int64_t seq) {
+  if (job_->kind != JobKind::task) {
+    job_->pending += frame.rest;
+    return;
+  }
+  KeptFrame kept{.seq = seq, .bytes = "id: " + std::to_string(seq) + "\n"};
+  kept.bytes += frame.rest;
+  if (auto* const journal = service_.journal()) {
+    // With the worker's ids: they are what another attempt goes on from.
+    std::string logged = "id: " + std::string(frame.id) + "\n";
+    logged += frame.rest;
+    journal->keep(job_->id, seq, logged);
+  }
+  job_->frames.push_back(std::move(kept));
+}
+
+void Attempt::fail_with(Failure failure, Error error) {
+  over_ = true;
+  if (job_->finished) {
+    // The answer is whole; only what closes an OpenAI stream is missing.
+    if (job_->stream && !job_->closed) append_sse_frame(job_->pending, {}, {}, "[DONE]");
+    job_->closed = true;
+    job_->bell.ring();
+    return;
+  }
+  log_event(LogLevel::warn, "orchestrator", "attempt_failed",
+            {{"job_id", job_->id.value},
+             {"worker_id", job_->worker_id},
+             {"attempt", static_cast<std::int64_t>(number_)},
+             {"kind", policy_kind(failure)},
+             {"code", wire_name(error.code)},
+             {"tokens_out", static_cast<std::int64_t>(job_->tokens.size())}});
+  service_.tell(AttemptFailed{.job = job_->id,
+                              .attempt = number_,
+                              .tokens_out = static_cast<std::int64_t>(job_->tokens.size()),
+                              .failure = failure,
+                              .error = std::move(error)});
+}
+
+void Attempt::tell_progress() {
+  const auto now = service_.clock().now();
+  if (elapsed_ms(progress_told_, now) < static_cast<double>(limits::progress_ms)) return;
+  progress_told_ = now;
+  service_.tell(AttemptProgress{.job = job_->id,
+                                .attempt = number_,
+                                .tokens_out = static_cast<std::int64_t>(job_->tokens.size()),
+                                .prompt_done = 0,
+                                .engine_step = 0});
+}
+
+Task<void> Orchestrator::run_attempt(std::shared_ptr<JobRecord> job, std::uint32_t attempt,
+                                     std::string worker_id) {
+  const auto worker = core_.workers().find(worker_id);
+  if (worker == core_.workers().end()) co_return;
+  Attempt running(*this, std::move(job), attempt);
+  co_await running.run(worker_url(worker->second.registration));
+}
+
+}  // namespace llorch

@@ -1,0 +1,26 @@
+#include "orchestrator/call.h"
+
+#include <utility>
+
+namespace llorch {
+
+Task<void> reply_with(const Call& call, net::HttpResponse response) {
+  // The client may be gone by then: what becomes of the write is the server's matter.
+  const auto sent = co_await call.exchange.reply(std::move(response));
+  static_cast<void>(sent);
+}
+
+Task<void> reply_json(const Call& call, unsigned status, std::string body) {
+  net::HttpResponse response;
+  response.status = status;
+  response.headers = reply_headers("application/json", call.correlation_id, call.job_id);
+  response.body = std::move(body);
+  co_await reply_with(call, std::move(response));
+}
+
+Task<void> reply_error(const Call& call, const Error& error) {
+  auto response = error_response(error, call.correlation_id, call.job_id, call.errors);
+  co_await reply_with(call, std::move(response));
+}
+
+}  // namespace llorch

@@ -1,0 +1,361 @@
+#include "orchestrator/core/core.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "base/limits.h"
+#include "orchestrator/core/live_job.h"
+#include "orchestrator/core/placement.h"
+
+namespace llorch {
+
+Core::Core(CoreOptions options, Policy& policy)
+    : options_(options),
+      policy_(policy),
+      queue_(options.order, limits::promote_batch_ms),
+      index_(limits::prefix_entries_max),
+      jitter_(options.seed) {}
+
+Core::~Core() = default;
+
+std::vector<Action> Core::step(Event event, Millis now) {
+  assert(actions_.empty());
+  now_ = std::max(now, now_);  // a clock that goes back must not undo what has happened
+  std::visit([this](auto& happened) { on(happened); }, event);
+  if (std::exchange(place_again_, false)) place_waiting();
+  return std::exchange(actions_, {});
+}
+
+// Jobs
+
+void Core::on(JobSubmitted& event) {
+  auto& spec = event.job;
+  if (jobs_.contains(spec.id)) return;
+  auto owned = std::make_unique<Job>();
+  auto& job = *owned;
+  job.spec = std::move(spec);
+  job.accepted_at_ms = now_;
+  job.next_attempt = job.spec.attempt;
+  job.tokens_out = job.spec.tokens_out;
+  job.tokenizer_hash = job.spec.tokenizer_hash;
+  job.expected_out = record_.expected_out(job.spec);
+  jobs_.emplace(job.spec.id, std::move(owned));
+  if (!job.spec.restored) {
+    if (auto error = refusal(job)) return fail_job(job, std::move(*error));
+  }
+  wait_in_queue(job);
+  place_waiting();
+  // Only a job that has to wait needs a place to wait in.
+  if (job_waits(job.spec.id) && !job.spec.restored) make_room(job);
+}
+
+std::optional<Error> Core::refusal(const Job& job) {
+  const auto depth = static_cast<std::int64_t>(queue_.size());
+  auto answer = policy_.should_admit(policy_job(job), depth);
+  if (answer.kind != Admission::Kind::reject) return std::nullopt;
+  return Error{.code = Code::policy_rejected, .message = std::move(answer.reason)};
+}
+
+bool Core::job_waits(const JobId& id) const {
+  return queue_.contains(id);
+}
+
+// A queue over its capacity gives up a batch job, or refuses the newcomer.
+void Core::make_room(Job& newcomer) {
+  if (const auto& deadline = newcomer.spec.deadline_at_ms) {
+    const auto start = now_ + predicted_start(newcomer);
+    const auto end = start + static_cast<Millis>(expected_ms(newcomer.spec, newcomer.expected_out));
+    if (record_.ms_per_end(now_) && end > *deadline) {
+      return fail_job(newcomer, {.code = Code::deadline_unmet,
+                                 .message = "would start in about " + std::to_string(start - now_) +
+                                            " ms, too late for its deadline",
+                                 .retry_after_ms = retry_after_ms(now_)});
+    }
+  }
+  if (options_.queue_capacity < 0) return;
+  if (static_cast<std::int64_t>(queue_.size()) <= options_.queue_capacity) return;
+  Error full{.code = Code::queue_full,
+             .message = "the queue is full (" + std::to_string(options_.queue_capacity) + " jobs)",
+             .retry_after_ms = retry_after_ms(now_)};
+  Job* given_up = &newcomer;
+  if (options_.drop_lru) {
+    const auto oldest = queue_.oldest_batch();
+    // A batch newcomer is itself the last to be given up: the oldest one has waited in vain.
+    if (oldest) given_up = find(*oldest);
+  }
+  fail_job(*given_up, std::move(full));
+}
+
+void Core::on(JobCancelled& event) {
+  auto* const job = find(event.job);
+  if (job == nullptr) return;
+  if (job->at_worker()) {
+    actions_.push_back(AbortAttempt{job->spec.id, job->attempt, job->worker_id});
+  }
+  end_job(*job,
+          {.status = JobStatus::cancelled, .error = {}, .stop_reason = StopReason::CANCELLED});
+}
+
+void Core::wait_in_queue(Job& job) {
+  job.status = JobStatus::queued;
+  job.queued_at_ms = now_;
+  const auto prompt = static_cast<double>(job.spec.prompt_tokens_estimate);
+  queue_.add({.id = job.spec.id,
+              .tenant = job.spec.tenant,
+              .priority = job.spec.priority,
+              .since_ms = job.accepted_at_ms,
+              .expected_tokens = prompt + output_weight * job.expected_out,
+              .expected_ms = expected_ms(job.spec, job.expected_out),
+              .moved = job.moved});
+}
+
+void Core::place_waiting() {
+  if (queue_.size() == 0) return;
+  std::set<std::string> open;  // models that some worker has room for
+  for (const auto& [id, worker] : workers_) {
+    if (worker.takes_work(now_)) open.insert(worker.registration.model);
+  }
+  if (open.empty()) return;
+  std::vector<JobId> order;
+  queue_.walk(now_, [&](const QueuedJob& queued) {
+    const auto& job = *jobs_.at(queued.id);
+    if (job.not_before_ms <= now_ && open.contains(job.spec.model)) order.push_back(queued.id);
+    return JobQueue::Walk::go_on;
+  });
+  for (const auto& id : order) {
+    auto& job = *jobs_.at(id);
+    if (!open.contains(job.spec.model)) continue;
+    place(job);
+    const bool room = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+      return entry.second.registration.model == job_model_ && entry.second.takes_work(now_);
+    });
+    if (!room) open.erase(job_model_);
+    if (open.empty()) return;
+  }
+}
+
+void Core::place(Job& job) {
+  job_model_ = job.spec.model;  // the job may be gone afterwards
+  const auto workers = eligible(job);
+  if (workers.empty()) return;
+  Decision decision{.job = job.spec.id,
+                    .attempt = job.next_attempt,
+                    .at_ms = now_,
+                    .waited_ms = now_ - job.accepted_at_ms,
+                    .candidates = {},
+                    .worker_id = {},
+                    .decided_by = {},
+                    .reason = {}};
+  const auto rates = fleet_rates(workers);
+  std::vector<PolicyWorker> offered;
+  for (const auto* worker : workers) {
+    decision.candidates.push_back(
+        estimate_cost(job.spec, job.expected_out, *worker, index_, rates));
+  }
+  for (const auto& candidate : decision.candidates) {
+    offered.push_back(as_offered(candidate, job.spec.model));
+  }
+  auto answer = policy_.schedule_job(policy_job(job), offered);
+  decision.decided_by = std::move(answer.decided_by);
+  if (answer.kind == Placement::Kind::wait) return;
+  if (answer.kind == Placement::Kind::reject) {
+    decision.kind = Decision::Kind::rejected;
+    decision.reason = answer.reason;
+    actions_.push_back(Record{std::move(decision)});
+    return fail_job(job, {.code = Code::policy_rejected, .message = std::move(answer.reason)});
+  }
+  // A policy that leaves the choice, or names a worker it was not offered: the cheapest one.
+  const bool named =
+      answer.kind == Placement::Kind::worker && answer.worker < decision.candidates.size();
+  const auto at = named ? answer.worker : cheapest(decision.candidates);
+  if (!named) decision.decided_by = "built-in cost";
+  decision.worker_id = decision.candidates[at].worker_id;
+  const auto chosen = decision.candidates[at];
+  actions_.push_back(Record{std::move(decision)});
+  dispatch(job, chosen);
+}
+
+std::vector<const WorkerState*> Core::eligible(const Job& job) const {
+  std::vector<const WorkerState*> fresh, failed_before;
+  bool own = false;
+  for (const auto& [id, worker] : workers_) {
+    if (worker.registration.model != job.spec.model) continue;
+    if (!worker.external && worker.status == WorkerStatus::healthy) own = true;
+    if (!worker.takes_work(now_) || !can_serve(worker, job)) continue;
+    (job.avoid.contains(id) ? failed_before : fresh).push_back(&worker);
+  }
+  auto& choice = fresh.empty() ? failed_before : fresh;
+  if (own) std::erase_if(choice, [](const auto* worker) { return worker->fallback; });
+  return choice;
+}
+
+void Core::dispatch(Job& job, const Candidate& chosen) {
+  auto& worker = workers_.at(chosen.worker_id);
+  queue_.remove(job.spec.id);
+  job.status = JobStatus::dispatched;
+  job.worker_id = chosen.worker_id;
+  job.attempt = job.next_attempt++;
+  job.dispatched_at_ms = job.progress_at_ms = now_;
+  job.prompt_done = 0;
+  job.engine_step = 0;
+  job.prefill_left = static_cast<double>(std::max<std::int64_t>(
+      job.spec.prompt_tokens_estimate + job.tokens_out - chosen.cached_tokens, 1));
+  job.decode_left = job.expected_out;
+  ++worker.outstanding;
+  worker.prefill_tokens_left += job.prefill_left;
+  worker.decode_tokens_left += job.decode_left;
+  const double service = job.prefill_left + output_weight * job.expected_out;
+  job.charged += service;
+  queue_.charge(job.spec.tenant, service);
+  index_.placed(job.worker_id, job.spec.prefix_chain);
+  actions_.push_back(Dispatch{job.spec.id, job.attempt, job.worker_id});
+}
+
+// Attempts
+
+void Core::on(AttemptStarted& event) {
+  auto* const job = attempt(event.job, event.attempt);
+  if (job == nullptr) return;
+  job->status = JobStatus::running;
+  job->progress_at_ms = now_;
+  job->prompt_tokens = event.prompt_tokens;
+  if (auto* const at = worker(job->worker_id))
+    job->tokenizer_hash = at->registration.tokenizer_hash;
+  set_left(*job, static_cast<double>(event.prompt_tokens - event.cached_tokens), job->decode_left);
+  actions_.push_back(JobChanged{job->spec.id, JobStatus::running});
+}
+
+void Core::on(AttemptProgress& event) {
+  auto* const job = attempt(event.job, event.attempt);
+  if (job == nullptr) return;
+  const bool tokens = event.tokens_out > job->tokens_out;
+  const bool prompt = event.prompt_done > job->prompt_done;
+  const bool steps = event.engine_step > job->engine_step;
+  if (tokens || prompt || steps) job->progress_at_ms = now_;
+  double prefill = job->prefill_left;
+  double decode = job->decode_left;
+  if (prompt) prefill -= static_cast<double>(event.prompt_done - job->prompt_done);
+  if (tokens) {
+    prefill = 0;
+    decode -= static_cast<double>(event.tokens_out - job->tokens_out);
+    job->tokens_out = event.tokens_out;
+  }
+  job->prompt_done = std::max(job->prompt_done, event.prompt_done);
+  job->engine_step = std::max(job->engine_step, event.engine_step);
+  set_left(*job, prefill, decode);
+}
+
+void Core::on(AttemptEnded& event) {
+  auto* const job = attempt(event.job, event.attempt);
+  if (job == nullptr) return;
+  job->tokens_out = std::max(job->tokens_out, event.tokens_out);
+  const bool cancelled = event.reason == StopReason::CANCELLED;
+  if (!cancelled) record_.ended(job->spec, job->tokens_out, now_);
+  end_job(*job, {.status = cancelled ? JobStatus::cancelled : JobStatus::completed,
+                 .error = {},
+                 .stop_reason = event.reason});
+}
+
+void Core::on(AttemptFailed& event) {
+  auto* const job = attempt(event.job, event.attempt);
+  if (job == nullptr) return;
+  job->tokens_out = std::max(job->tokens_out, event.tokens_out);
+  if (auto* const at = worker(job->worker_id)) {
+    const bool gone =
+        event.failure == Failure::unreachable || event.failure == Failure::worker_lost;
+    if (gone) mark_unhealthy(*at);
+    if (event.failure == Failure::overloaded) {
+      at->refuses_until_ms = now_ + event.error.retry_after_ms.value_or(limits::full_retry_ms);
+    }
+    if (event.failure == Failure::draining) at->draining = true;
+  }
+  fail_attempt(*job, event.failure, std::move(event.error), event.resumable);
+}
+
+void Core::fail_attempt(Job& job, Failure failure, Error error, bool resumable) {
+  const auto from = job.worker_id;
+  leave_worker(job);
+  if ((job.tokens_out > 0 && !resumable) || !may_retry(job, failure, error)) {
+    return fail_job(job, std::move(error));
+  }
+  job.avoid.insert(from);
+  job.moved = true;
+  // A worker that is merely full costs no try.
+  if (failure != Failure::overloaded && failure != Failure::draining) ++job.failures;
+  job.spec.tokens_out = job.tokens_out;
+  job.expected_out = record_.expected_out(job.spec);
+  wait_in_queue(job);
+  const auto others = eligible(job);
+  const bool elsewhere = std::any_of(others.begin(), others.end(), [&](const auto* worker) {
+    return !job.avoid.contains(worker->id());
+  });
+  job.not_before_ms = elsewhere ? now_ : now_ + backoff(job.failures);
+  actions_.push_back(JobChanged{job.spec.id, JobStatus::queued});
+  place_again_ = true;
+}
+
+Millis Core::backoff(unsigned failures) {
+  const auto doubled = limits::retry_ms << std::min(failures > 0 ? failures - 1 : 0U, 16U);
+  const auto wait = std::min<Millis>(doubled, limits::retry_ms_max);
+  return wait - static_cast<Millis>(jitter_() % static_cast<std::uint64_t>(wait / 4));
+}
+
+bool Core::may_retry(const Job& job, Failure failure, const Error& error) {
+  if (failure == Failure::backend && !is_retriable(error.code)) return false;
+  if (job.failures + 1 >= limits::attempts_max) return false;
+  const PolicyError told{
+      .kind = policy_kind(failure), .code = wire_name(error.code), .message = error.message};
+  return policy_.should_retry(policy_job(job), job.failures + 1, told).value_or(true);
+}
+
+void Core::leave_worker(Job& job) {
+  if (!job.at_worker()) return;
+  if (auto* const at = worker(job.worker_id)) {
+    set_left(job, 0, 0);
+    --at->outstanding;
+  }
+  job.worker_id.clear();
+  job.status = JobStatus::queued;
+  place_again_ = true;
+}
+
+void Core::set_left(Job& job, double prefill, double decode) {
+  prefill = std::max(prefill, 0.0);
+  decode = std::max(decode, 0.0);
+  if (auto* const at = worker(job.worker_id)) {
+    at->prefill_tokens_left = std::max(at->prefill_tokens_left + prefill - job.prefill_left, 0.0);
+    at->decode_tokens_left = std::max(at->decode_tokens_left + decode - job.decode_left, 0.0);
+  }
+  job.prefill_left = prefill;
+  job.decode_left = decode;
+}
+
+void Core::fail_job(Job& job, Error error) {
+  end_job(job, {.status = JobStatus::failed, .error = std::move(error), .stop_reason = {}});
+}
+
+void Core::end_job(Job& job, JobEnd end) {
+  const auto id = job.spec.id;
+  leave_worker(job);
+  queue_.remove(id);
+  if (job.charged > 0) {  // what was really used
+    const auto used = static_cast<double>(job.spec.prompt_tokens_estimate) +
+                      output_weight * static_cast<double>(job.tokens_out);
+    queue_.charge(job.spec.tenant, std::min(used, job.charged) - job.charged);
+  }
+  jobs_.erase(id);
+  actions_.push_back(EndJob{id, std::move(end)});
+}
+
+Core::Job* Core::find(const JobId& id) {
+  const auto found = jobs_.find(id);
+  return found == jobs_.end() ? nullptr : found->second.get();
+}
+
+Core::Job* Core::attempt(const JobId& id, std::uint32_t number) {
+  auto* const job = find(id);
+  return job != nullptr && job->at_worker() && job->attempt == number ? job : nullptr;
+}
+
+}  // namespace llorch

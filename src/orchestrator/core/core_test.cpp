@@ -1,0 +1,288 @@
+#include "orchestrator/core/core.h"
+
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+#include "base/limits.h"
+#include "policy/built_in.h"
+
+namespace llorch {
+namespace {
+
+class CoreTest : public testing::Test {
+ protected:
+  CoreTest() { make({}); }
+  void make(CoreOptions options) { core_ = std::make_unique<Core>(options, policy_); }
+
+  std::vector<Action> tell(Event event, Millis now) { return core_->step(std::move(event), now); }
+  void add_worker(const std::string& id, std::int32_t slots = 1, std::string tokenizer = "t") {
+    Registration told;
+    told.worker_id = id;
+    told.model = "m";
+    told.slots_total = slots;
+    told.context_tokens = 10'000;
+    told.tokenizer_hash = std::move(tokenizer);
+    told.instance_id = id + "-1";
+    tell(WorkerRegistered{.registration = told}, 0);
+    beat(id, 0);
+  }
+  std::vector<Action> beat(const std::string& id, Millis now) {
+    Heartbeat beat;
+    beat.prefill_tokens_per_second = 100;
+    beat.decode_tokens_per_second = 10;
+    return tell(WorkerBeat{id, beat}, now);
+  }
+  static JobSpec job(const std::string& id, std::int64_t prompt = 100, std::int64_t out = 10) {
+    JobSpec spec;
+    spec.id.value = id;
+    spec.model = "m";
+    spec.prompt_tokens_estimate = prompt;
+    spec.prompt_bytes = prompt * 4;
+    spec.max_tokens = out;
+    return spec;
+  }
+  template <class T>
+  static const T* find(const std::vector<Action>& actions) {
+    for (const auto& action : actions) {
+      if (const auto* found = std::get_if<T>(&action)) return found;
+    }
+    return nullptr;
+  }
+  static std::string where(const std::vector<Action>& actions) {
+    const auto* dispatch = find<Dispatch>(actions);
+    return dispatch == nullptr ? "" : dispatch->worker_id;
+  }
+  std::vector<Action> lose(const std::string& id, std::uint32_t attempt, std::int64_t tokens,
+                           Millis now, Failure failure = Failure::worker_lost) {
+    return tell(AttemptFailed{.job = JobId{id},
+                              .attempt = attempt,
+                              .tokens_out = tokens,
+                              .failure = failure,
+                              .error = {.code = Code::worker_lost, .message = "gone"}},
+                now);
+  }
+
+  BuiltInPolicy policy_;
+  std::unique_ptr<Core> core_;
+};
+
+// clause: O-12
+TEST_F(CoreTest, SendsAJobToTheWorkerThatHasItsPrefix) {
+  add_worker("a", 4);
+  add_worker("b", 4);
+  auto first = job("1", 1'000);
+  first.prefix_chain = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const auto chosen = where(tell(JobSubmitted{first}, 0));
+  tell(AttemptEnded{JobId{"1"}, 0, 10, StopReason::EOS}, 5'000);
+  for (int i = 2; i < 6; ++i) {
+    auto again = first;
+    again.id.value = std::to_string(i);
+    EXPECT_EQ(where(tell(JobSubmitted{again}, 5'000 + i)), chosen);
+    tell(AttemptEnded{again.id, 0, 10, StopReason::EOS}, 5'100 + i);
+  }
+}
+
+TEST_F(CoreTest, SpreadsJobsThatShareNothing) {
+  add_worker("a", 4);
+  add_worker("b", 4);
+  const auto first = where(tell(JobSubmitted{job("1")}, 0));
+  const auto second = where(tell(JobSubmitted{job("2")}, 0));
+  EXPECT_NE(first, second);
+}
+
+TEST_F(CoreTest, KeepsAtMostSlotsAndOneAtAWorker) {
+  add_worker("a", 2);
+  int sent = 0;
+  for (int i = 0; i < 6; ++i) {
+    if (!where(tell(JobSubmitted{job(std::to_string(i))}, i)).empty()) ++sent;
+  }
+  EXPECT_EQ(sent, 3);
+  EXPECT_EQ(core_->queued(Priority::interactive), 3U);
+  EXPECT_EQ(core_->job(JobId{"3"}, 10)->queue_position, 1);
+}
+
+TEST_F(CoreTest, MovesAJobAtOnceWhenAnotherWorkerCanGoOn) {
+  add_worker("a");
+  add_worker("b");
+  const auto first = where(tell(JobSubmitted{job("1")}, 0));
+  tell(AttemptStarted{JobId{"1"}, 0, 100, 0}, 10);
+  const auto moved = lose("1", 0, 5, 100);
+  const auto* again = find<Dispatch>(moved);
+  ASSERT_NE(again, nullptr);
+  EXPECT_NE(again->worker_id, first);
+  EXPECT_EQ(again->attempt, 1U);
+  EXPECT_NE(find<ProbeWorker>(moved), nullptr) << "the lost worker is asked at once";
+}
+
+TEST_F(CoreTest, NeverMovesTokensToAnotherTokenizer) {
+  add_worker("a", 1, "t");
+  tell(JobSubmitted{job("1")}, 0);
+  tell(AttemptStarted{JobId{"1"}, 0, 100, 0}, 10);
+  add_worker("b", 1, "other");
+  EXPECT_EQ(where(lose("1", 0, 5, 100)), "");
+  EXPECT_EQ(core_->job(JobId{"1"}, 100)->status, JobStatus::queued);
+}
+
+TEST_F(CoreTest, IgnoresNewsOfAnOlderAttempt) {
+  add_worker("a");
+  add_worker("b");
+  tell(JobSubmitted{job("1")}, 0);
+  lose("1", 0, 0, 10);
+  EXPECT_EQ(find<EndJob>(tell(AttemptEnded{JobId{"1"}, 0, 9, StopReason::EOS}, 20)), nullptr);
+  EXPECT_NE(find<EndJob>(tell(AttemptEnded{JobId{"1"}, 1, 9, StopReason::EOS}, 30)), nullptr);
+}
+
+TEST_F(CoreTest, GivesUpAfterFiveTries) {
+  add_worker("a");
+  tell(JobSubmitted{job("1")}, 0);
+  Millis now = 0;
+  std::uint32_t attempt = 0;
+  const EndJob* ended = nullptr;
+  std::vector<Action> actions;
+  for (int i = 0; i < 10 && ended == nullptr; ++i) {
+    now += 100;
+    actions = lose("1", attempt, 0, now, Failure::internal);
+    ended = find<EndJob>(actions);
+    for (int wait = 0; wait < 700 && ended == nullptr && where(actions).empty(); ++wait) {
+      now += 100;
+      actions = beat("a", now);  // it is tried again as soon as its backoff is over
+    }
+    ++attempt;
+  }
+  ASSERT_NE(ended, nullptr);
+  EXPECT_EQ(ended->end.status, JobStatus::failed);
+  EXPECT_EQ(attempt, limits::attempts_max);
+}
+
+TEST_F(CoreTest, EndsAJobAtOnceWhoseErrorIsItsOwn) {
+  add_worker("a");
+  add_worker("b");
+  tell(JobSubmitted{job("1")}, 0);
+  const auto ended =
+      tell(AttemptFailed{.job = JobId{"1"},
+                         .attempt = 0,
+                         .failure = Failure::backend,
+                         .error = {.code = Code::context_length_exceeded, .message = "too long"}},
+           10);
+  ASSERT_NE(find<EndJob>(ended), nullptr);
+  EXPECT_EQ(find<EndJob>(ended)->end.error->code, Code::context_length_exceeded);
+}
+
+// A prefill of 180 s shows progress by its steps: it is slow, not hung.
+TEST_F(CoreTest, LeavesALongPrefillAlone) {
+  add_worker("a");
+  add_worker("b");
+  tell(JobSubmitted{job("1", 8'000)}, 0);
+  tell(AttemptStarted{JobId{"1"}, 0, 8'000, 0}, 10);
+  for (Millis now = 1'000; now <= 180'000; now += 1'000) {
+    beat("a", now);
+    beat("b", now);
+    tell(AttemptProgress{.job = JobId{"1"}, .attempt = 0, .prompt_done = now / 25}, now);
+    EXPECT_EQ(find<AbortAttempt>(tell(TimePassed{}, now)), nullptr);
+  }
+  EXPECT_EQ(core_->job(JobId{"1"}, 180'000)->attempt, 0U);
+}
+
+TEST_F(CoreTest, MovesAJobThatMakesNoProgress) {
+  add_worker("a");
+  add_worker("b");
+  tell(JobSubmitted{job("1")}, 0);
+  tell(AttemptStarted{JobId{"1"}, 0, 100, 0}, 10);
+  std::vector<Action> actions;
+  for (Millis now = 1'000; now <= 61'000; now += 1'000) {
+    beat("a", now);
+    beat("b", now);
+    actions = tell(TimePassed{}, now);
+    if (find<AbortAttempt>(actions) != nullptr) break;
+  }
+  ASSERT_NE(find<AbortAttempt>(actions), nullptr);
+  ASSERT_NE(find<Dispatch>(actions), nullptr);
+  EXPECT_EQ(find<Dispatch>(actions)->attempt, 1U);
+}
+
+TEST_F(CoreTest, RefusesWhenTheQueueIsFullOrDropsTheOldestBatchJob) {
+  for (const bool drop : {false, true}) {
+    SCOPED_TRACE(drop);
+    make({.queue_capacity = 1, .drop_lru = drop});
+    add_worker("a");
+    tell(JobSubmitted{job("1")}, 0);
+    tell(JobSubmitted{job("2")}, 0);
+    auto batch = job("batch");
+    batch.priority = Priority::batch;
+    tell(JobSubmitted{batch}, 0);
+    const auto ended = tell(JobSubmitted{job("4")}, 0);
+    const auto* end = find<EndJob>(ended);
+    ASSERT_NE(end, nullptr);
+    EXPECT_EQ(end->job.value, drop ? "batch" : "4");
+    EXPECT_EQ(end->end.error->code, Code::queue_full);
+  }
+}
+
+TEST_F(CoreTest, EndsACancelledJobFromEverywhere) {
+  add_worker("a");
+  for (int i = 0; i < 3; ++i) tell(JobSubmitted{job(std::to_string(i))}, 0);
+  const auto waiting = tell(JobCancelled{JobId{"2"}}, 1);
+  EXPECT_EQ(find<AbortAttempt>(waiting), nullptr);
+  EXPECT_EQ(find<EndJob>(waiting)->end.status, JobStatus::cancelled);
+  const auto running = tell(JobCancelled{JobId{"0"}}, 2);
+  EXPECT_NE(find<AbortAttempt>(running), nullptr);
+  EXPECT_EQ(find<EndJob>(running)->end.status, JobStatus::cancelled);
+  EXPECT_TRUE(tell(JobCancelled{JobId{"0"}}, 3).empty()) << "a second cancel does nothing";
+}
+
+// clause: O-10
+TEST_F(CoreTest, GivesASilentWorkerNoWorkAndRemovesItAfterFiveMinutes) {
+  add_worker("a");
+  Millis now = 0;
+  const ForgetWorker* gone = nullptr;
+  std::vector<Action> actions;
+  int probes = 0;
+  while (gone == nullptr && now < 400'000) {
+    now += 500;
+    actions = tell(TimePassed{}, now);
+    if (const auto* probe = find<ProbeWorker>(actions)) {
+      ++probes;
+      tell(WorkerProbed{probe->worker_id, false}, now);
+    }
+    gone = find<ForgetWorker>(actions);
+    if (now == 5'000) {
+      EXPECT_EQ(where(tell(JobSubmitted{job("1")}, now)), "");
+    }
+  }
+  ASSERT_NE(gone, nullptr);
+  EXPECT_TRUE(gone->clean_up);
+  EXPECT_GE(now, limits::worker_dead_ms);
+  EXPECT_GT(probes, 250) << "asked about once a second";
+}
+
+TEST_F(CoreTest, TakesAWorkerBackAtItsFirstGoodProbe) {
+  add_worker("a");
+  tell(WorkerProbed{"a", false}, 10);
+  EXPECT_EQ(where(tell(JobSubmitted{job("1")}, 20)), "");
+  EXPECT_EQ(where(tell(WorkerProbed{"a", true}, 30)), "a");
+}
+
+TEST_F(CoreTest, EndsAJobWhoseDeadlinePasses) {
+  add_worker("a");
+  auto late = job("1");
+  late.deadline_at_ms = 1'000;
+  tell(JobSubmitted{late}, 0);
+  beat("a", 999);
+  EXPECT_EQ(find<EndJob>(tell(TimePassed{}, 999)), nullptr);
+  const auto ended = tell(TimePassed{}, 1'000);
+  ASSERT_NE(find<EndJob>(ended), nullptr);
+  EXPECT_EQ(find<EndJob>(ended)->end.error->code, Code::deadline_unmet);
+  EXPECT_NE(find<AbortAttempt>(ended), nullptr);
+}
+
+// The clock of a machine that slept, or was set back, must not undo what has happened.
+TEST_F(CoreTest, IsNotConfusedByAClockThatGoesBack) {
+  add_worker("a");
+  tell(JobSubmitted{job("1")}, 10'000);
+  EXPECT_EQ(find<EndJob>(tell(TimePassed{}, 100)), nullptr);
+  EXPECT_NE(find<EndJob>(tell(AttemptEnded{JobId{"1"}, 0, 3, StopReason::EOS}, 50)), nullptr);
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,262 @@
+// The part of the decision machine that keeps the fleet, and what hangs on time.
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "orchestrator/core/core.h"
+#include "orchestrator/core/live_job.h"
+#include "orchestrator/core/placement.h"
+
+namespace llorch {
+
+void Core::on(WorkerRegistered& event) {
+  const auto id = event.registration.worker_id;
+  auto& worker = workers_[id];
+  if (worker.registration.instance_id != event.registration.instance_id) {
+    index_.forget(id);  // a new process has nothing computed
+    worker.beat = {};
+  }
+  worker.registration = std::move(event.registration);
+  worker.external = event.external;
+  worker.fallback = event.fallback;
+  worker.draining = false;
+  worker.refuses_until_ms = 0;
+  hear(worker);
+  actions_.push_back(WorkerChanged{id});
+}
+
+void Core::on(WorkerBeat& event) {
+  auto* const known = worker(event.worker_id);
+  if (known == nullptr) return;
+  index_.removed(event.worker_id, event.beat.cache_removed);
+  index_.placed(event.worker_id, event.beat.cache_added);
+  known->beat = std::move(event.beat);
+  for (const auto& told : known->beat.jobs) {
+    auto* const job = find(JobId{told.job_id});
+    if (job == nullptr || job->worker_id != known->id()) continue;
+    if (told.prompt_done <= job->prompt_done) continue;
+    set_left(*job, job->prefill_left - static_cast<double>(told.prompt_done - job->prompt_done),
+             job->decode_left);
+    job->prompt_done = told.prompt_done;
+    job->progress_at_ms = now_;
+  }
+  const bool back = known->status != WorkerStatus::healthy;
+  hear(*known);
+  if (back) actions_.push_back(WorkerChanged{known->id()});
+}
+
+void Core::on(WorkerProbed& event) {
+  auto* const known = worker(event.worker_id);
+  if (known == nullptr) return;
+  if (!event.good) return mark_unhealthy(*known);
+  const bool back = known->status != WorkerStatus::healthy;
+  hear(*known);
+  if (back) actions_.push_back(WorkerChanged{known->id()});
+}
+
+void Core::on(WorkerDrains& event) {
+  auto* const known = worker(event.worker_id);
+  if (known == nullptr || known->draining) return;
+  known->draining = true;
+  actions_.push_back(WorkerChanged{known->id()});
+}
+
+void Core::on(WorkerLeft& event) {
+  if (worker(event.worker_id) != nullptr) remove_worker(event.worker_id, false);
+}
+
+// A sign of life.
+void Core::hear(WorkerState& worker) {
+  if (worker.status != WorkerStatus::healthy) worker.status = WorkerStatus::healthy;
+  worker.heard_at_ms = now_;
+  worker.probe_at_ms = now_ + limits::probe_healthy_ms;
+  place_again_ = true;
+}
+
+void Core::mark_unhealthy(WorkerState& worker) {
+  if (worker.status == WorkerStatus::healthy) {
+    worker.status = WorkerStatus::unhealthy;
+    worker.unhealthy_since_ms = now_;
+    worker.probe_at_ms = now_;
+    actions_.push_back(WorkerChanged{worker.id()});
+  }
+  if (worker.probe_at_ms > now_) return;
+  worker.probe_at_ms = now_ + limits::probe_unhealthy_ms;
+  actions_.push_back(ProbeWorker{worker.id()});
+}
+
+void Core::remove_worker(const std::string& id, bool clean_up) {
+  const auto pool_host = workers_.at(id).registration.pool_host;
+  std::vector<JobId> there;
+  for (const auto& [job_id, job] : jobs_) {
+    if (job->worker_id == id) there.push_back(job_id);
+  }
+  for (const auto& job_id : there) {
+    auto& job = *jobs_.at(job_id);
+    actions_.push_back(AbortAttempt{job_id, job.attempt, id});
+    fail_attempt(job, Failure::worker_lost,
+                 {.code = Code::worker_lost, .message = "worker " + id + " is gone"}, true);
+  }
+  index_.forget(id);
+  workers_.erase(id);
+  actions_.push_back(ForgetWorker{id, pool_host, clean_up});
+  place_again_ = true;
+}
+
+void Core::on(TimePassed&) {
+  std::vector<std::string> dead;
+  for (auto& [id, worker] : workers_) {
+    if (check_worker(worker)) dead.push_back(id);
+  }
+  for (const auto& id : dead) remove_worker(id, true);
+  std::vector<JobId> due;
+  for (const auto& [id, job] : jobs_) {
+    if (overdue(*job)) due.push_back(id);
+  }
+  for (const auto& id : due) {
+    if (auto* const job = find(id)) give_up_or_move(*job);
+  }
+  place_again_ = queue_.size() > 0;
+}
+
+// True: it has been silent for so long that it counts as dead.
+bool Core::check_worker(WorkerState& worker) {
+  if (worker.status == WorkerStatus::unhealthy) {
+    if (now_ - worker.unhealthy_since_ms >= limits::worker_dead_ms && !worker.external) return true;
+    mark_unhealthy(worker);  // asks again, once a second
+    return false;
+  }
+  const bool beats = !worker.external;
+  if (beats && now_ - worker.heard_at_ms > limits::heartbeats_missed_ms) {
+    mark_unhealthy(worker);
+  } else if (worker.probe_at_ms <= now_) {
+    worker.probe_at_ms = now_ + limits::probe_healthy_ms;
+    actions_.push_back(ProbeWorker{worker.id()});
+  }
+  return false;
+}
+
+bool Core::overdue(const Job& job) const {
+  if (job.spec.deadline_at_ms && now_ >= *job.spec.deadline_at_ms) return true;
+  if (job.at_worker()) return now_ - job.progress_at_ms >= options_.stall_ms;
+  return now_ - job.queued_at_ms >= options_.queue_timeout_ms;
+}
+
+void Core::give_up_or_move(Job& job) {
+  const auto at = job.worker_id;
+  if (job.at_worker()) {
+    actions_.push_back(AbortAttempt{job.spec.id, job.attempt, at});
+    if (job.spec.deadline_at_ms && now_ >= *job.spec.deadline_at_ms) {
+      return fail_job(job, {.code = Code::deadline_unmet, .message = "its deadline has passed"});
+    }
+    return fail_attempt(job, Failure::stalled,
+                        {.code = Code::worker_timeout,
+                         .message = "worker " + at + " made no progress for " +
+                                    std::to_string(options_.stall_ms) + " ms"},
+                        true);
+  }
+  if (job.spec.deadline_at_ms && now_ >= *job.spec.deadline_at_ms) {
+    return fail_job(job, {.code = Code::deadline_unmet,
+                          .message = "its deadline passed while it waited",
+                          .retry_after_ms = retry_after_ms(now_)});
+  }
+  const bool somebody = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    return entry.second.registration.model == job.spec.model &&
+           entry.second.status == WorkerStatus::healthy;
+  });
+  fail_job(job, {.code = somebody ? Code::queue_timeout : Code::no_worker,
+                 .message = somebody ? "no worker came free in time"
+                                     : "no worker for model " + job.spec.model + " is healthy",
+                 .retry_after_ms = retry_after_ms(now_)});
+}
+
+WorkerState* Core::worker(const std::string& id) {
+  const auto found = workers_.find(id);
+  return found == workers_.end() ? nullptr : &found->second;
+}
+
+bool Core::can_serve(const WorkerState& worker, const Job& job) const {
+  const auto& told = worker.registration;
+  const auto& can = told.capabilities;
+  const bool able =
+      can.empty() || std::find(can.begin(), can.end(), job.spec.capability) != can.end();
+  if (!able) return false;
+  if (job.tokens_out > 0) {
+    // Token ids mean the same only where the tokenizer is the same.
+    if (worker.external || told.tokenizer_hash != job.tokenizer_hash) return false;
+  }
+  return worker.external || told.context_tokens == 0 ||
+         job.prompt_tokens + job.tokens_out < told.context_tokens;
+}
+
+bool Core::serves(const std::string& model, const std::string& capability) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    const auto& told = entry.second.registration;
+    const auto& can = told.capabilities;
+    return told.model == model &&
+           (can.empty() || std::find(can.begin(), can.end(), capability) != can.end());
+  });
+}
+
+double Core::expected_ms(const JobSpec& job, double expected_out) const {
+  std::vector<const WorkerState*> own;
+  for (const auto& [id, worker] : workers_) {
+    if (worker.registration.model == job.model) own.push_back(&worker);
+  }
+  const auto rates = fleet_rates(own);
+  const auto prompt = static_cast<double>(job.prompt_tokens_estimate + job.tokens_out);
+  return prompt * 1000 / rates.prefill_tokens_per_second +
+         expected_out * 1000 / rates.decode_tokens_per_second;
+}
+
+Millis Core::predicted_start(const Job& job) const {
+  const auto each = record_.ms_per_end(now_);
+  if (!each) return static_cast<Millis>(expected_ms(job.spec, job.expected_out));
+  return static_cast<Millis>(static_cast<double>(position(job)) * *each);
+}
+
+std::int64_t Core::position(const Job& job) const {
+  std::int64_t place = 0;
+  queue_.walk(now_, [&](const QueuedJob& queued) {
+    ++place;
+    return queued.id == job.spec.id ? JobQueue::Walk::stop : JobQueue::Walk::go_on;
+  });
+  return place;
+}
+
+Millis Core::retry_after_ms(Millis now) const {
+  const auto each = record_.ms_per_end(now);
+  return each ? static_cast<Millis>(*each) : limits::full_retry_ms;
+}
+
+std::optional<JobView> Core::job(const JobId& id, Millis) const {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return std::nullopt;
+  const auto& job = *found->second;
+  JobView view{.status = job.status,
+               .worker_id = job.worker_id,
+               .attempt = job.attempt,
+               .tokens_out = job.tokens_out,
+               .queue_position = 0,
+               .predicted_start_ms = 0};
+  if (!job.at_worker()) {
+    view.queue_position = position(job);
+    view.predicted_start_ms = predicted_start(job);
+  }
+  return view;
+}
+
+PolicyJob Core::policy_job(const Job& job) const {
+  return {.id = job.spec.id.value,
+          .model = job.spec.model,
+          .priority = job.spec.priority,
+          .tenant = job.spec.tenant,
+          .session_id = job.spec.session_id,
+          .prompt_tokens_estimate = job.spec.prompt_tokens_estimate,
+          .max_tokens = job.spec.max_tokens,
+          .temperature = job.spec.temperature,
+          .age_ms = now_ - job.accepted_at_ms,
+          .attempt = job.next_attempt};
+}
+
+}  // namespace llorch

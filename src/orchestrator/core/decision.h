@@ -1,0 +1,38 @@
+// Why a job went where it went: kept for explain and for replay. Pure values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "orchestrator/core/job.h"
+
+namespace llorch {
+
+// One worker that was offered, with what the built-in cost saw in it.
+struct Candidate {
+  std::string worker_id, host, backend;
+  std::int32_t slots_total = 0, slots_free = 0;
+  std::int64_t queue_depth = 0;
+  std::int64_t cached_tokens = 0;
+  double wait_ms = 0, prefill_ms = 0, decode_ms = 0;
+  double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;  // as used; of its beats
+  std::int64_t memory_free_bytes = 0;
+
+  double cost_ms() const { return wait_ms + prefill_ms + decode_ms; }
+};
+
+struct Decision {
+  enum class Kind { placed, waits, rejected };
+  Kind kind = Kind::placed;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Millis at_ms = 0;
+  Millis waited_ms = 0;  // since it was accepted
+  std::vector<Candidate> candidates;
+  std::string worker_id;   // of a placed one
+  std::string decided_by;  // "built-in cost", "orchestration.rhai:12"
+  std::string reason;
+};
+
+}  // namespace llorch

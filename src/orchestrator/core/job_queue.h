@@ -1,0 +1,73 @@
+// The waiting jobs of one fleet in the order they are to start. `interactive` goes strictly before
+// `batch`; inside a class the tenant that has had the least service comes first, and of its jobs
+// the shortest expected one, with ageing so that nobody starves.
+// Source: Sheng et al., "Fairness in Serving Large Language Models" (virtual token counters).
+// Threads: one owner.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "orchestrator/core/job.h"
+
+namespace llorch {
+
+enum class QueueOrder { fair, fifo };
+
+struct QueuedJob {
+  JobId id;
+  std::string tenant;
+  Priority priority = Priority::interactive;
+  Millis since_ms = 0;         // when it was accepted
+  double expected_tokens = 0;  // its cost in service
+  double expected_ms = 0;      // its length, for the order inside a tenant
+  bool moved = false;          // it had begun elsewhere: before all others of its class
+};
+
+class JobQueue {
+ public:
+  JobQueue(QueueOrder order, Millis promote_after_ms)
+      : order_(order), promote_after_ms_(promote_after_ms) {}
+
+  void add(QueuedJob job);
+  bool remove(const JobId& id);
+  bool contains(const JobId& id) const { return jobs_.contains(id); }
+  std::size_t size() const { return jobs_.size(); }
+  std::size_t size(Priority priority) const;
+  // The jobs in their order, as it is now. Ends when `take` says so.
+  enum class Walk { go_on, stop };
+  void walk(Millis now, const std::function<Walk(const QueuedJob&)>& visit) const;
+  // The oldest batch job; drop-lru gives it up. nullopt: there is none.
+  std::optional<JobId> oldest_batch() const;
+
+  // Service that a tenant has been given, in tokens; negative to give back what was not used.
+  void charge(const std::string& tenant, double tokens);
+  double served(const std::string& tenant) const;
+
+ private:
+  bool urgent(const QueuedJob& job, Millis now) const;
+  std::vector<const QueuedJob*> in_order(Millis now) const;
+  void order_fairly(std::vector<const QueuedJob*>& jobs, Millis now) const;
+
+  QueueOrder order_;
+  Millis promote_after_ms_;
+  std::uint64_t arrivals_ = 0;
+  struct Waiting {
+    QueuedJob job;
+    std::uint64_t arrival;
+  };
+  std::unordered_map<JobId, Waiting> jobs_;
+  struct Tenant {
+    double served = 0;
+    std::size_t waiting = 0;
+  };
+  std::unordered_map<std::string, Tenant> tenants_;
+};
+
+}  // namespace llorch

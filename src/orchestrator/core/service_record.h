@@ -1,0 +1,31 @@
+// What jobs have turned out to need, and how fast they end: the base of every estimate.
+// Threads: one owner.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <unordered_map>
+
+#include "orchestrator/core/job.h"
+
+namespace llorch {
+
+class ServiceRecord {
+ public:
+  // A job ended by itself after so many tokens.
+  void ended(const JobSpec& job, std::int64_t tokens_out, Millis now);
+  // Tokens that a job will probably generate. Shape: 1..max_tokens, where that is given.
+  double expected_out(const JobSpec& job) const;
+  // Mean time between two ends lately, while there was work; nullopt before the second one.
+  std::optional<double> ms_per_end(Millis now) const;
+
+ private:
+  struct Mean {
+    double tokens = 0;
+    double share = 1;  // of max_tokens, of the jobs that gave it
+  };
+  std::unordered_map<std::string, Mean> means_;  // by tenant, NUL, model; bounded
+  std::deque<Millis> ends_;                      // the newest, oldest first
+};
+
+}  // namespace llorch

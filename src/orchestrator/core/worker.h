@@ -1,0 +1,42 @@
+// A worker as the decision machine knows it, and the rules of its health. Pure values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "orchestrator/core/job.h"
+#include "protocol/worker_api.h"
+
+namespace llorch {
+
+enum class WorkerStatus { healthy, unhealthy, dead };  // spelled as on the wire
+std::string_view wire_name(WorkerStatus status);
+
+struct WorkerState {
+  Registration registration;
+  bool external = false;  // someone else's server: no resume, no heartbeat
+  bool fallback = false;  // external: only when no own worker can serve
+  WorkerStatus status = WorkerStatus::healthy;
+  bool draining = false;
+  Millis heard_at_ms = 0;  // last beat, registration or good probe
+  Millis unhealthy_since_ms = 0;
+  Millis probe_at_ms = 0;        // next
+  Heartbeat beat;                // the newest
+  std::int32_t outstanding = 0;  // jobs we have sent and not seen the end of
+  // Sums over those jobs, kept so that a cost is one look.
+  double prefill_tokens_left = 0;
+  double decode_tokens_left = 0;
+  Millis refuses_until_ms = 0;  // it said 429: no new work until then
+
+  const std::string& id() const { return registration.worker_id; }
+  std::int32_t room() const { return registration.slots_total + 1 - outstanding; }
+  std::int32_t slots_free() const {
+    return outstanding >= registration.slots_total ? 0 : registration.slots_total - outstanding;
+  }
+  bool takes_work(Millis now) const {
+    return status == WorkerStatus::healthy && !draining && room() > 0 && refuses_until_ms <= now;
+  }
+};
+
+}  // namespace llorch

@@ -1,0 +1,80 @@
+// One job in the daemon: what is sent to workers for it, and what its readers get.
+// Threads: the io thread. Lifetime: shared by its attempt, its readers and the table of jobs.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "net/event.h"
+#include "orchestrator/core/job.h"
+#include "protocol/execute_request.h"
+#include "protocol/job_stream.h"
+
+namespace llorch {
+
+enum class JobKind { task, chat, completions, embeddings };
+
+// A frame that is kept, with its own id line: "id: 3\nevent: token\ndata: …\n\n".
+struct KeptFrame {
+  std::int64_t seq = 0;
+  std::string bytes;
+};
+
+struct JobRecord {
+  explicit JobRecord(asio::any_io_executor executor) : bell(executor), room(executor) {}
+
+  JobId id;
+  JobKind kind = JobKind::task;
+  std::string correlation_id;
+  std::string model;
+  std::string tenant;
+  Priority priority = Priority::interactive;
+  std::string body;          // of the client; emptied at the end
+  JobRequest request;        // of a task: what /execute is given
+  std::int64_t created = 0;  // seconds since the epoch, of an OpenAI reply
+  bool stream = true;
+  std::int64_t max_tokens = 0;
+  WallTime accepted_wall;
+  SteadyTime accepted_at;
+  std::optional<WallTime> dispatched_wall, first_token_wall, ended_wall;
+
+  // Where it is. Copies of what the decision machine has said.
+  JobStatus status = JobStatus::queued;
+  std::uint32_t attempt = 0;
+  std::string worker_id;
+  std::int64_t prompt_tokens = 0, cached_tokens = 0;
+  std::vector<Token> tokens;  // whose frames a reader has had, or can have
+  std::optional<JobEnd> end;
+
+  // What came of it. A task keeps its frames for readers that come back; an OpenAI stream has one
+  // reader, and hands over bytes.
+  std::deque<KeptFrame> frames;
+  std::string metrics;  // the newest frame of them; live only
+  std::uint64_t metrics_count = 0;
+  std::string pending;    // bytes that the one reader has not taken
+  std::string whole;      // the reply of a request that does not stream
+  bool started = false;   // its started frame has been kept
+  bool finished = false;  // the finish frame has been passed on
+  bool closed = false;    // no more bytes will come
+  int readers = 0;
+  bool ever_read = false;
+  std::optional<SteadyTime> alone_since;  // no reader any more
+  net::Event bell;                        // something above has changed
+  net::Event room;                        // the reader has taken `pending`
+
+  // The attempt that runs; asks it to stop.
+  std::function<void()> abort;
+
+  bool openai() const { return kind == JobKind::chat || kind == JobKind::completions; }
+  std::int64_t next_seq() const {
+    return first_token_seq + static_cast<std::int64_t>(tokens.size());
+  }
+};
+
+}  // namespace llorch

@@ -1,0 +1,239 @@
+#include "orchestrator/journal.h"
+
+#include <boost/asio/post.hpp>
+#include <functional>
+#include <span>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "pool/sha256.h"
+
+namespace llorch {
+namespace {
+
+StoredJob::Status stored_status(JobStatus status) {
+  return static_cast<StoredJob::Status>(status);
+}
+static_assert(static_cast<int>(StoredJob::Status::cancelled) ==
+              static_cast<int>(JobStatus::cancelled));
+
+std::optional<std::int64_t> wall_ms(const std::optional<WallTime>& time) {
+  return time ? std::optional(llorch::wall_ms(*time)) : std::nullopt;
+}
+
+// Runs `ask` on the store's reader and resolves with its answer.
+template <class T>
+Task<Result<T>> ask_store(asio::any_io_executor executor, Store& store,
+                          std::function<Result<T>(StoreReader&)> ask) {
+  const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
+  const auto arrived = std::make_shared<net::Event>(executor);
+  const auto posted = store.read([executor, answer, arrived, ask](StoreReader& reader) {
+    auto result = std::make_unique<Result<T>>(ask(reader));
+    asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
+      *answer = std::move(result);
+      arrived->ring();
+    });
+  });
+  if (!posted) co_return fail(posted.error());
+  while (!*answer) co_await arrived->wait();
+  co_return std::move(**answer);
+}
+
+}  // namespace
+
+std::int64_t wall_ms(WallTime time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
+
+std::string sha256_of(std::string_view text) {
+  Sha256 hash;
+  hash.add(std::as_bytes(std::span(text)));
+  return hash.finish();
+}
+
+Task<Result<void>> Journal::commit(StoreWrite write) {
+  const auto answer = std::make_shared<std::unique_ptr<Result<void>>>();
+  const auto arrived = std::make_shared<net::Event>(executor_);
+  const auto taken =
+      store_.write(std::move(write), [executor = executor_, answer, arrived](Result<void> result) {
+        asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
+          *answer = std::make_unique<Result<void>>(std::move(result));
+          arrived->ring();
+        });
+      });
+  if (!taken) co_return fail(taken.error());
+  while (!*answer) co_await arrived->wait();
+  co_return std::move(**answer);
+}
+
+void Journal::behind(StoreWrite write) {
+  const auto taken = store_.write(std::move(write));
+  if (taken) return;
+  log_event(LogLevel::error, "orchestrator", "store_write_lost",
+            {{"code", wire_name(taken.error().code)}, {"message", taken.error().message}});
+}
+
+Task<Result<void>> Journal::accept(const JobRecord& job, std::string body,
+                                   std::string idempotency_key) {
+  StoredJob stored;
+  stored.job_id = job.id;
+  stored.model = job.model;
+  stored.tenant = job.tenant;
+  stored.priority = wire_name(job.priority);
+  stored.body_sha256 = sha256_of(body);
+  stored.idempotency_hash = idempotency_key.empty() ? "" : stored.body_sha256;
+  stored.idempotency_key = std::move(idempotency_key);
+  stored.body = std::move(body);
+  stored.accepted_at_ms = llorch::wall_ms(clock_.wall());
+  stored.correlation_id = job.correlation_id;
+  StoreWrite write = InsertJob{std::move(stored)};
+  co_return co_await commit(std::move(write));
+}
+
+Task<Result<std::optional<JobId>>> Journal::job_of_key(std::string tenant, std::string key,
+                                                       std::string body_sha256) {
+  using Found = std::optional<StoredJob>;
+  const std::function<Result<Found>(StoreReader&)> ask = [tenant, key](StoreReader& reader) {
+    return reader.job_of_key(tenant, key);
+  };
+  auto found = co_await ask_store<Found>(executor_, store_, ask);
+  if (!found) co_return fail(found.error());
+  if (!*found) co_return std::nullopt;
+  if ((*found)->idempotency_hash != body_sha256) {
+    co_return fail(Code::conflict, "this Idempotency-Key was used with another body");
+  }
+  co_return (*found)->job_id;
+}
+
+void Journal::changed(const JobRecord& job, const std::string& tokenizer_hash) {
+  behind(UpdateJob{.job_id = job.id,
+                   .status = stored_status(job.status),
+                   .worker_id = job.worker_id,
+                   .tokenizer_hash = tokenizer_hash,
+                   .attempt = job.attempt,
+                   .dispatched_at_ms = wall_ms(job.dispatched_wall),
+                   .prompt_tokens = job.prompt_tokens,
+                   .cached_tokens = job.cached_tokens});
+}
+
+void Journal::keep(const JobId& id, std::int64_t seq, std::string_view frame) {
+  const auto kept = log_.append(id, static_cast<std::uint64_t>(seq), frame);
+  if (kept) return;
+  log_event(LogLevel::error, "orchestrator", "frame_not_kept",
+            {{"job_id", id.value}, {"message", kept.error().message}});
+}
+
+// A full disk does not end the answers that are being read; only a crash meanwhile would.
+void Journal::flush() {
+  if (!log_.has_pending()) return;
+  const auto written = log_.flush();
+  if (written) {
+    log_fails_ = false;
+  } else if (!std::exchange(log_fails_, true)) {
+    log_event(LogLevel::error, "orchestrator", "event_log_fails",
+              {{"message", written.error().message}});
+  }
+}
+
+void Journal::ended(const JobRecord& job) {
+  flush();
+  UpdateJob update{.job_id = job.id,
+                   .status = stored_status(job.status),
+                   .worker_id = job.worker_id,
+                   .attempt = job.attempt,
+                   .dispatched_at_ms = wall_ms(job.dispatched_wall),
+                   .first_token_at_ms = wall_ms(job.first_token_wall),
+                   .ended_at_ms = llorch::wall_ms(job.ended_wall.value_or(clock_.wall())),
+                   .prompt_tokens = job.prompt_tokens,
+                   .cached_tokens = job.cached_tokens,
+                   .tokens_out = static_cast<std::int64_t>(job.tokens.size())};
+  if (job.end && job.end->error) {
+    update.error_code = wire_name(job.end->error->code);
+    update.error_message = job.end->error->message;
+  } else if (job.end) {
+    update.stop_reason = wire_name(job.end->stop_reason);
+  }
+  if (auto blob = log_.folded(job.id)) behind(FoldFrames{job.id, std::move(*blob)});
+  const auto taken =
+      store_.write(std::move(update), [this, executor = executor_, id = job.id](Result<void> done) {
+        if (!done) return;  // the log keeps its frames for the next start
+        asio::post(executor, [this, id] { log_.forget(id); });
+      });
+  if (!taken) {
+    log_event(LogLevel::error, "orchestrator", "store_write_lost",
+              {{"job_id", job.id.value}, {"message", taken.error().message}});
+  }
+}
+
+void Journal::decided(const JobId& id, std::uint32_t attempt, std::string json) {
+  behind(AppendDecision{{.job_id = id,
+                         .attempt = attempt,
+                         .at_ms = llorch::wall_ms(clock_.wall()),
+                         .json = std::move(json)}});
+}
+
+void Journal::worker_changed(const WorkerState& worker) {
+  const auto& told = worker.registration;
+  StoredWorker stored;
+  stored.worker_id.value = told.worker_id;
+  stored.pool_host = told.pool_host;
+  stored.host = told.host;
+  stored.port = told.port;
+  stored.model = told.model;
+  stored.backend = told.backend;
+  stored.status = static_cast<StoredWorker::Status>(worker.status);
+  stored.last_health_check_ms = stored.registered_at_ms = llorch::wall_ms(clock_.wall());
+  stored.metadata_json = encode(told);
+  behind(UpsertWorker{std::move(stored)});
+}
+
+void Journal::worker_gone(const std::string& id) {
+  behind(RemoveWorker{WorkerId{id}});
+}
+
+void Journal::forget_old() {
+  behind(DeleteOlder{llorch::wall_ms(clock_.wall()) - limits::jobs_kept_ms});
+}
+
+Task<Journal::Recalled> Journal::recall(JobId id) {
+  struct Rows {
+    std::optional<StoredJob> job;
+    std::optional<std::string> frames;
+  };
+  const std::function<Result<Rows>(StoreReader&)> ask = [id](StoreReader& reader) -> Result<Rows> {
+    auto job = reader.job(id);
+    if (!job) return fail(job.error());
+    auto frames = reader.frames(id);
+    if (!frames) return fail(frames.error());
+    return Rows{std::move(*job), std::move(*frames)};
+  };
+  const auto rows = co_await ask_store<Rows>(executor_, store_, ask);
+  Recalled recalled;
+  if (!rows || !rows->job) co_return recalled;
+  recalled.job = record_of(executor_, *rows->job);
+  if (!has_ended(rows->job->status)) co_return recalled;
+  recalled.job->closed = true;
+  if (rows->frames) {
+    const auto frames = decode_frames(*rows->frames);
+    for (const auto& frame : frames.value_or(std::vector<LoggedFrame>{})) {
+      take_frame(*recalled.job, static_cast<std::int64_t>(frame.seq), frame.bytes);
+    }
+  }
+  co_return recalled;
+}
+
+Task<std::vector<std::string>> Journal::decisions(JobId id) {
+  using Rows = std::vector<StoredDecision>;
+  const std::function<Result<Rows>(StoreReader&)> ask = [id](StoreReader& reader) {
+    return reader.decisions(id);
+  };
+  const auto rows = co_await ask_store<Rows>(executor_, store_, ask);
+  std::vector<std::string> texts;
+  if (rows) {
+    for (const auto& row : *rows) texts.push_back(row.json);
+  }
+  co_return texts;
+}
+
+}  // namespace llorch

@@ -1,0 +1,86 @@
+// What the orchestrator writes down so that a restart loses nothing: workers, tasks, the frames of
+// running tasks, decisions. Jobs of /v1 live with their connection; only their decisions are kept.
+// Threads: the io thread; the store answers through posts. Lifetime: store and log outlive it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "net/asio.h"
+#include "orchestrator/core/worker.h"
+#include "orchestrator/job_record.h"
+#include "store/event_log.h"
+#include "store/store.h"
+
+namespace llorch {
+
+class Journal {
+ public:
+  Journal(asio::any_io_executor executor, const Clock& clock, Store& store, EventLog& log)
+      : executor_(std::move(executor)), clock_(clock), store_(store), log_(log) {}
+
+  // Resolves once the task is on the disk; only then is it accepted. `body` as the client sent it.
+  // Errors: conflict (an idempotency key of another body), those of a write.
+  Task<Result<void>> accept(const JobRecord& job, std::string body, std::string idempotency_key);
+  // The task that this key of this tenant began; nullopt: none. Errors: conflict (other body).
+  Task<Result<std::optional<JobId>>> job_of_key(std::string tenant, std::string key,
+                                                std::string body_sha256);
+  // Where a task has got to. Written behind.
+  void changed(const JobRecord& job, const std::string& tokenizer_hash);
+  // One frame, with the worker's id line; it may be sent after flush().
+  void keep(const JobId& id, std::int64_t seq, std::string_view frame);
+  void flush();
+  // Its last frame has been kept.
+  void ended(const JobRecord& job);
+  void decided(const JobId& id, std::uint32_t attempt, std::string json);
+  void worker_changed(const WorkerState& worker);
+  void worker_gone(const std::string& id);
+  // What has ended more than limits::jobs_kept_ms ago.
+  void forget_old();
+
+  // A task or request that has ended, with its frames and decisions. Null: unknown.
+  struct Recalled {
+    std::shared_ptr<JobRecord> job;
+    std::vector<std::string> decisions;
+  };
+  Task<Recalled> recall(JobId id);
+  Task<std::vector<std::string>> decisions(JobId id);
+
+ private:
+  Task<Result<void>> commit(StoreWrite write);
+  void behind(StoreWrite write);
+
+  asio::any_io_executor executor_;
+  const Clock& clock_;
+  Store& store_;
+  EventLog& log_;
+  bool log_fails_ = false;  // said once
+};
+
+// Milliseconds since 1970.
+std::int64_t wall_ms(WallTime time);
+std::string sha256_of(std::string_view text);
+
+// At a start, before the first request; blocks. What was registered and what had not ended.
+struct Restored {
+  std::vector<Registration> workers;
+  struct Task {
+    std::shared_ptr<JobRecord> job;
+    JobSpec spec;
+    bool has_ended = false;  // its last frame is there, but the end was never written
+    bool damaged = false;    // sent frames may be missing
+  };
+  std::vector<Task> tasks;
+};
+Result<Restored> restore(asio::any_io_executor executor, const Clock& clock, Store& store,
+                         EventLog& log, Millis job_timeout_ms);
+// A stored row as a record without frames.
+std::shared_ptr<JobRecord> record_of(asio::any_io_executor executor, const StoredJob& stored);
+// A frame as it was kept, put behind the others: for readers with the id they see.
+void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame);
+
+}  // namespace llorch

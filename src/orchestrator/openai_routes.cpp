@@ -1,0 +1,217 @@
+// The OpenAI routes over the fleet.
+#include <map>
+#include <utility>
+
+#include "base/limits.h"
+#include "net/framing.h"
+#include "orchestrator/routes.h"
+#include "orchestrator/submission.h"
+#include "orchestrator/texts.h"
+#include "protocol/openai_request.h"
+#include "protocol/sse.h"
+#include "protocol/worker_api.h"
+
+namespace llorch {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::optional<Error> header_fields(const Call& call, Submission& submission) {
+  const auto& headers = call.exchange.request().headers;
+  if (const auto priority = headers.find("X-Llorch-Priority")) {
+    if (*priority != "batch" && *priority != "interactive") {
+      return fail_field({.field = "X-Llorch-Priority",
+                         .constraint = "interactive or batch",
+                         .message = "X-Llorch-Priority: must be interactive or batch"})
+          .error();
+    }
+    submission.job->priority = *priority == "batch" ? Priority::batch : Priority::interactive;
+    submission.spec.priority = submission.job->priority;
+  }
+  if (const auto session = headers.find("X-Llorch-Session")) submission.spec.session_id = *session;
+  if (const auto deadline = headers.find("X-Llorch-Deadline-Ms")) {
+    const auto ms = net::parse_content_length(*deadline);
+    if (!ms || *ms == 0 || *ms > static_cast<std::uint64_t>(limits::job_timeout_ms_max)) {
+      return fail_field({.field = "X-Llorch-Deadline-Ms",
+                         .constraint = "1..1800000",
+                         .message = "X-Llorch-Deadline-Ms: must be 1..1800000"})
+          .error();
+    }
+    submission.spec.deadline_at_ms = call.service.now_ms() + static_cast<Millis>(*ms);
+  }
+  return std::nullopt;
+}
+
+net::Headers queue_headers(const Call& call, const JobRecord& job, std::string_view type) {
+  auto headers = reply_headers(type, call.correlation_id, call.job_id);
+  const auto waited =
+      job.dispatched_wall
+          ? std::chrono::duration_cast<milliseconds>(*job.dispatched_wall - job.accepted_wall)
+                .count()
+          : 0;
+  headers.add("X-Queue-Wait-Ms", std::to_string(waited));
+  if (const auto view = call.service.core().job(job.id, call.service.now_ms())) {
+    headers.add("X-Queue-Position", std::to_string(view->queue_position));
+  }
+  return headers;
+}
+
+// Until the first bytes are there, the job has ended, or early failures can wait no longer.
+Task<void> first_bytes(const Call& call, JobRecord& job) {
+  const auto begun = call.service.clock().now();
+  while (job.pending.empty() && !job.closed && !call.exchange.disconnected()) {
+    const auto left = limits::first_event_wait_ms -
+                      static_cast<std::int64_t>(elapsed_ms(begun, call.service.clock().now()));
+    if (left <= 0) co_return;
+    const bool rung = co_await job.bell.wait_for(milliseconds(left));
+    if (!rung) co_return;
+  }
+}
+
+Task<void> stream_reply(Call& call, JobRecord& job) {
+  co_await first_bytes(call, job);
+  if (job.end && job.end->error && job.tokens.empty()) {
+    co_return co_await reply_error(call, *job.end->error);
+  }
+  auto headers = queue_headers(call, job, "text/event-stream");
+  headers.add("Cache-Control", "no-cache");
+  headers.add("X-Accel-Buffering", "no");
+  const auto begun = co_await call.exchange.begin_stream(200, std::move(headers));
+  if (!begun) co_return;
+  std::string bytes;
+  while (!call.exchange.disconnected()) {
+    if (!job.pending.empty()) {
+      bytes.clear();
+      bytes.swap(job.pending);
+      if (bytes.size() > limits::unrelayed_bytes_max / 2) job.room.ring();
+      const auto sent = co_await call.exchange.write(bytes);
+      if (!sent) co_return;
+      continue;
+    }
+    if (job.closed) break;
+    const bool rung = co_await job.bell.wait_for(milliseconds(limits::sse_comment_ms));
+    if (rung) continue;
+    auto comment = queued_comment(call.service, job);
+    if (comment.empty()) comment = sse_comment;
+    const auto sent = co_await call.exchange.write(comment);
+    if (!sent) co_return;
+  }
+  const auto ended = co_await call.exchange.end_stream();
+  static_cast<void>(ended);
+}
+
+Task<void> whole_reply(Call& call, JobRecord& job) {
+  while (!job.closed && !call.exchange.disconnected()) co_await job.bell.wait();
+  if (job.end && job.end->error) co_return co_await reply_error(call, *job.end->error);
+  if (!job.finished) {
+    const Error error{.code = Code::cancelled, .message = "the request was cancelled"};
+    co_return co_await reply_error(call, error);
+  }
+  net::HttpResponse response;
+  response.status = 200;
+  response.headers = queue_headers(call, job, "application/json");
+  response.body = std::move(job.whole);
+  co_await reply_with(call, std::move(response));
+}
+
+// An OpenAI job lives with its connection.
+Task<void> run_submission(Call& call, Submission submission) {
+  if (const auto wrong = header_fields(call, submission)) {
+    co_return co_await reply_error(call, *wrong);
+  }
+  const auto job = submission.job;
+  call.job_id = job->id.value;
+  call.service.submit(job, std::move(submission.spec));
+  call.exchange.on_disconnect([&service = call.service, job] {
+    service.cancel(job->id, "client_gone");
+    job->bell.ring();
+  });
+  if (job->stream) {
+    co_await stream_reply(call, *job);
+  } else {
+    co_await whole_reply(call, *job);
+  }
+  call.service.cancel(job->id, "client_gone");  // does nothing once it has ended
+}
+
+Task<bool> refuses(Call& call, const std::string& model, const std::string& capability) {
+  if (call.service.draining()) {
+    const Error error{.code = Code::draining, .message = "orchestratord is stopping"};
+    co_await reply_error(call, error);
+    co_return true;
+  }
+  const auto known = check_model(call.service, model, capability);
+  if (known) co_return false;
+  co_await reply_error(call, known.error());
+  co_return true;
+}
+
+Task<void> generate(Call& call, OpenAiRoute route) {
+  auto body = std::exchange(call.exchange.request().body, std::string());
+  auto request = decode_openai_request(route, body);
+  if (!request) co_return co_await reply_error(call, request.error());
+  const bool chat = route == OpenAiRoute::chat_completions;
+  const std::string capability = chat ? "chat" : "completions";
+  const bool refused = co_await refuses(call, request->model, capability);
+  if (refused) co_return;
+  auto submission =
+      openai_submission(call.service, std::move(*request), std::move(body), call.correlation_id);
+  co_await run_submission(call, std::move(submission));
+}
+
+// One entry a model, "ready" when any of its workers is.
+std::map<std::string, ModelEntry> served_models(const Orchestrator& service) {
+  std::map<std::string, ModelEntry> models;
+  for (const auto& [id, worker] : service.core().workers()) {
+    auto& entry = models[worker.registration.model];
+    const bool first = entry.id.empty();
+    entry.id = worker.registration.model;
+    if (first) entry.state = "off";
+    if (worker.status == WorkerStatus::healthy) entry.state = "ready";
+    entry.context_tokens = std::max(entry.context_tokens, worker.registration.context_tokens);
+  }
+  return models;
+}
+
+}  // namespace
+
+Task<void> chat_route(Call& call) {
+  co_await generate(call, OpenAiRoute::chat_completions);
+}
+
+Task<void> completions_route(Call& call) {
+  co_await generate(call, OpenAiRoute::completions);
+}
+
+Task<void> embeddings_route(Call& call) {
+  auto body = std::exchange(call.exchange.request().body, std::string());
+  const auto request = decode_embedding_request(body);
+  if (!request) co_return co_await reply_error(call, request.error());
+  const std::string capability = "embeddings";
+  const bool refused = co_await refuses(call, request->model, capability);
+  if (refused) co_return;
+  auto submission =
+      embedding_submission(call.service, *request, std::move(body), call.correlation_id);
+  co_await run_submission(call, std::move(submission));
+}
+
+Task<void> models_route(Call& call) {
+  std::vector<ModelEntry> models;
+  for (auto& [id, entry] : served_models(call.service)) models.push_back(std::move(entry));
+  auto body = encode_models(models);
+  co_await reply_json(call, 200, std::move(body));
+}
+
+Task<void> model_route(Call& call) {
+  auto models = served_models(call.service);
+  const auto found = models.find(call.id);
+  if (found == models.end()) {
+    const Error error{.code = Code::model_not_found,
+                      .message = "no worker serves model '" + call.id + "'"};
+    co_return co_await reply_error(call, error);
+  }
+  auto body = encode_model(found->second);
+  co_await reply_json(call, 200, std::move(body));
+}
+
+}  // namespace llorch

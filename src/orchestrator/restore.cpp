@@ -1,0 +1,148 @@
+// What a restart finds, as the orchestrator's own values again.
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/submission.h"
+#include "protocol/task_request.h"
+
+namespace llorch {
+namespace {
+
+WallTime wall_time(std::int64_t ms) {
+  return WallTime(std::chrono::milliseconds(ms));
+}
+
+JobKind kind_of(StoredJob::Route route) {
+  return static_cast<JobKind>(route);
+}
+static_assert(static_cast<int>(StoredJob::Route::embeddings) ==
+              static_cast<int>(JobKind::embeddings));
+
+std::optional<WallTime> wall_time(const std::optional<std::int64_t>& ms) {
+  return ms ? std::optional(wall_time(*ms)) : std::nullopt;
+}
+
+bool is_last(std::string_view frame) {
+  return frame.find("\nevent: end\n") != frame.npos || frame.find("\nevent: error\n") != frame.npos;
+}
+
+Result<Restored::Task> restore_task(asio::any_io_executor executor, const Clock& clock,
+                                    const StoredJob& stored, EventLog& log, Millis job_timeout_ms) {
+  auto request = decode_task(stored.body);
+  if (!request) return fail(request.error());
+  Restored::Task task;
+  task.job = record_of(executor, stored);
+  const auto given = std::min(request->deadline_ms.value_or(job_timeout_ms), job_timeout_ms);
+  task.spec = spec_of(*task.job, request->job, "execute");
+  task.spec.session_id = request->session_id;
+  // Time has passed while nobody was there; the deadline is of the acceptance.
+  const auto spent = wall_ms(clock.wall()) - stored.accepted_at_ms;
+  task.spec.deadline_at_ms = std::max<Millis>(given - std::max<Millis>(spent, 0), 0);
+  task.spec.restored = true;
+  task.spec.attempt = stored.attempt + 1;
+  task.spec.tokenizer_hash = stored.tokenizer_hash;
+  task.job->max_tokens = task.spec.max_tokens;
+  task.job->request = std::move(request->job);
+  std::optional<std::uint64_t> after;
+  while (true) {
+    const auto frames = log.read(stored.job_id, after);
+    if (!frames) {
+      task.damaged = true;
+      break;
+    }
+    if (frames->empty()) break;
+    for (const auto& frame : *frames) {
+      take_frame(*task.job, static_cast<std::int64_t>(frame.seq), frame.bytes);
+      task.has_ended = is_last(frame.bytes);
+      after = frame.seq;
+    }
+  }
+  task.spec.tokens_out = static_cast<std::int64_t>(task.job->tokens.size());
+  return task;
+}
+
+}  // namespace
+
+std::shared_ptr<JobRecord> record_of(asio::any_io_executor executor, const StoredJob& stored) {
+  auto job = std::make_shared<JobRecord>(std::move(executor));
+  job->id = stored.job_id;
+  job->kind = kind_of(stored.route);
+  job->correlation_id = stored.correlation_id;
+  job->model = stored.model;
+  job->tenant = stored.tenant;
+  job->priority = stored.priority == "batch" ? Priority::batch : Priority::interactive;
+  job->accepted_wall = wall_time(stored.accepted_at_ms);
+  job->dispatched_wall = wall_time(stored.dispatched_at_ms);
+  job->first_token_wall = wall_time(stored.first_token_at_ms);
+  job->ended_wall = wall_time(stored.ended_at_ms);
+  job->status = static_cast<JobStatus>(stored.status);
+  job->attempt = stored.attempt;
+  job->worker_id = stored.worker_id;
+  job->prompt_tokens = stored.prompt_tokens;
+  job->cached_tokens = stored.cached_tokens;
+  if (!has_ended(stored.status)) return job;
+  JobEnd end{.status = job->status, .error = {}, .stop_reason = StopReason::EOS};
+  if (!stored.error_code.empty()) {
+    end.error = Error{.code = code_from_wire(stored.error_code).value_or(Code::internal),
+                      .message = stored.error_message};
+  }
+  end.stop_reason = stop_reason_from_wire(stored.stop_reason).value_or(StopReason::EOS);
+  job->end = std::move(end);
+  return job;
+}
+
+void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame) {
+  const auto line = frame.substr(0, frame.find('\n'));
+  constexpr std::string_view id = "id: ";
+  if (line.starts_with(id)) {
+    if (const auto position = parse_stream_position(line.substr(id.size()))) {
+      job.tokens.insert(job.tokens.end(), position->token_ids.begin(), position->token_ids.end());
+    }
+  }
+  if (frame.find("\nevent: started\n") != frame.npos) job.started = true;
+  KeptFrame kept{.seq = seq, .bytes = "id: " + std::to_string(seq) + "\n"};
+  kept.bytes += frame.substr(std::min(line.size() + 1, frame.size()));
+  job.frames.push_back(std::move(kept));
+}
+
+Result<Restored> restore(asio::any_io_executor executor, const Clock& clock, Store& store,
+                         EventLog& log, Millis job_timeout_ms) {
+  const auto ended = store.write(EndAbandoned{.ended_at_ms = wall_ms(clock.wall()),
+                                              .error_code = std::string(wire_name(Code::internal)),
+                                              .error_message = "orchestratord was restarted"});
+  if (!ended) return fail(ended.error());
+  if (const auto flushed = store.flush(); !flushed) return fail(flushed.error());
+  const auto workers = store.read_now([](StoreReader& reader) { return reader.workers(); });
+  if (!workers) return fail(workers.error());
+  const auto jobs = store.read_now([](StoreReader& reader) { return reader.open_jobs(); });
+  if (!jobs) return fail(jobs.error());
+  Restored restored;
+  for (const auto& worker : *workers) {
+    if (auto told = decode_registration(worker.metadata_json)) {
+      restored.workers.push_back(std::move(*told));
+    }
+  }
+  std::unordered_map<JobId, bool> open;
+  for (const auto& stored : *jobs) {
+    open.emplace(stored.job_id, true);
+    auto task = restore_task(executor, clock, stored, log, job_timeout_ms);
+    if (task) {
+      restored.tasks.push_back(std::move(*task));
+    } else {
+      log_event(LogLevel::error, "orchestrator", "task_not_restored",
+                {{"job_id", stored.job_id.value}, {"message", task.error().message}});
+    }
+  }
+  for (const auto& recovered : log.recovered().jobs) {
+    if (!open.contains(recovered.job_id)) log.forget(recovered.job_id);
+    for (auto& task : restored.tasks) {
+      if (recovered.damaged && task.job->id == recovered.job_id) task.damaged = true;
+    }
+  }
+  return restored;
+}
+
+}  // namespace llorch

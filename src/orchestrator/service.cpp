@@ -1,0 +1,328 @@
+#include "orchestrator/service.h"
+
+#include <boost/asio/io_context.hpp>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "orchestrator/texts.h"
+#include "protocol/error_body.h"
+#include "protocol/job_stream.h"
+#include "protocol/json_text.h"
+#include "sys/host.h"
+
+namespace llorch {
+namespace {
+
+using std::chrono::milliseconds;
+
+CoreOptions core_options(const OrchestratorOptions& options) {
+  return {.queue_capacity = options.queue_capacity,
+          .drop_lru = options.drop_lru,
+          .order = options.order,
+          .queue_timeout_ms = options.queue_timeout_ms,
+          .stall_ms = options.stall_ms,
+          .seed = options.seed};
+}
+
+}  // namespace
+
+net::Url worker_url(const Registration& registration) {
+  net::Url url;
+  url.scheme = "http";
+  url.host = registration.host;
+  url.port = registration.port;
+  return url;
+}
+
+std::string last_frame(const JobRecord& job) {
+  std::string frame;
+  const auto& end = *job.end;
+  if (job.kind == JobKind::task) {
+    if (end.status == JobStatus::cancelled) {
+      std::string data;
+      JsonObjectWriter(data)
+          .string("type", "end")
+          .integer("tokens_out", static_cast<std::int64_t>(job.tokens.size()))
+          .string("stop_reason", wire_name(StopReason::CANCELLED))
+          .end();
+      append_sse_frame(frame, std::to_string(job.next_seq()), "end", data);
+    } else {
+      append_error_event(frame, job.next_seq(), *end.error, job.correlation_id);
+    }
+    return frame;
+  }
+  const Error cancelled{.code = Code::cancelled, .message = "the request was cancelled"};
+  const auto& error = end.error ? *end.error : cancelled;
+  append_sse_frame(frame, {}, {}, error_body(error, job.correlation_id, ErrorShape::openai));
+  append_sse_frame(frame, {}, {}, "[DONE]");
+  return frame;
+}
+
+Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& options,
+                           const Clock& clock, Policy& policy)
+    : executor_(io.get_executor()),
+      options_(options),
+      clock_(clock),
+      started_at_(clock.now()),
+      machine_name_(read_host_facts().name),
+      core_(core_options(options), policy),
+      client_(io),
+      tasks_(io.get_executor()) {}
+
+Millis Orchestrator::now_ms() const {
+  return static_cast<Millis>(elapsed_ms(started_at_, clock_.now()));
+}
+
+void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec spec) {
+  job->accepted_at = clock_.now();
+  job->accepted_wall = clock_.wall();
+  jobs_.emplace(job->id, job);
+  tell(JobSubmitted{std::move(spec)});
+  const bool refused = job->end && job->end->status == JobStatus::failed;
+  ++figures_.enqueued[refused ? std::string(wire_name(job->end->error->code)) : "accepted"];
+}
+
+void Orchestrator::cancel(const JobId& id, std::string_view reason) {
+  const auto job = find(id);
+  if (!job || job->end) return;
+  ++figures_.cancels[std::string(reason)];
+  tell(JobCancelled{id});
+}
+
+std::shared_ptr<JobRecord> Orchestrator::find(const JobId& id) const {
+  const auto found = jobs_.find(id);
+  return found == jobs_.end() ? nullptr : found->second;
+}
+
+Task<std::shared_ptr<JobRecord>> Orchestrator::recall(JobId id) {
+  if (auto job = find(id)) co_return job;
+  if (journal_ == nullptr) co_return nullptr;
+  auto recalled = co_await journal_->recall(id);
+  co_return std::move(recalled.job);
+}
+
+Task<std::vector<std::string>> Orchestrator::decisions(JobId id) {
+  const auto found = decisions_.find(id);
+  if (found != decisions_.end()) co_return found->second;
+  if (journal_ == nullptr) co_return std::vector<std::string>{};
+  co_return co_await journal_->decisions(id);
+}
+
+void Orchestrator::take_up(Restored restored) {
+  for (auto& registration : restored.workers) {
+    const auto id = registration.worker_id;
+    tell(WorkerRegistered{.registration = std::move(registration)});
+    tell(WorkerProbed{id, false});  // until it shows that it is still there
+  }
+  for (auto& [job, spec, has_ended, damaged] : restored.tasks) {
+    job->accepted_at = clock_.now();
+    jobs_.emplace(job->id, job);
+    if (has_ended) {
+      // Its readers have its end already; only our note of it is missing.
+      job->closed = job->finished = true;
+      EndJob end{job->id, {.status = JobStatus::completed, .error = {}, .stop_reason = {}}};
+      carry_out(end);
+      continue;
+    }
+    if (damaged) {
+      EndJob end{job->id,
+                 {.status = JobStatus::failed,
+                  .error = Error{.code = Code::worker_lost,
+                                 .message = "frames of this task were lost in a crash"},
+                  .stop_reason = {}}};
+      carry_out(end);
+      continue;
+    }
+    tell(JobSubmitted{std::move(spec)});
+  }
+  log_event(LogLevel::info, "orchestrator", "restored",
+            {{"workers", static_cast<std::int64_t>(restored.workers.size())},
+             {"tasks", static_cast<std::int64_t>(restored.tasks.size())}});
+}
+
+std::size_t Orchestrator::streams_active() const {
+  std::size_t active = 0;
+  for (const auto& [id, job] : jobs_) {
+    if (job->status == JobStatus::running) ++active;
+  }
+  return active;
+}
+
+// An action may itself tell the machine something: its actions wait for their turn.
+void Orchestrator::tell(Event event) {
+  auto actions = core_.step(std::move(event), now_ms());
+  to_do_.insert(to_do_.end(), std::make_move_iterator(actions.begin()),
+                std::make_move_iterator(actions.end()));
+  if (std::exchange(doing_, true)) return;
+  while (!to_do_.empty()) {
+    auto action = std::move(to_do_.front());
+    to_do_.pop_front();
+    std::visit([this](auto& what) { carry_out(what); }, action);
+  }
+  doing_ = false;
+}
+
+void Orchestrator::carry_out(Dispatch& action) {
+  const auto job = find(action.job);
+  if (!job || stopped_) return;
+  job->status = JobStatus::dispatched;
+  job->attempt = action.attempt;
+  job->worker_id = action.worker_id;
+  job->dispatched_wall = clock_.wall();
+  ++figures_.dispatched[{action.worker_id, "dispatched"}];
+  note_progress(*job);
+  tasks_.spawn(run_attempt(job, action.attempt, action.worker_id));
+}
+
+void Orchestrator::carry_out(AbortAttempt& action) {
+  const auto job = find(action.job);
+  if (!job || job->attempt != action.attempt) return;
+  if (const auto abort = std::exchange(job->abort, nullptr)) abort();
+}
+
+void Orchestrator::carry_out(EndJob& action) {
+  const auto job = find(action.job);
+  if (!job) return;
+  job->status = action.end.status;
+  job->end = std::move(action.end);
+  job->ended_wall = clock_.wall();
+  if (!job->worker_id.empty()) {
+    ++figures_.dispatched[{job->worker_id, std::string(wire_name(job->status))}];
+  }
+  if (job->status != JobStatus::completed && !job->closed) {
+    auto frame = last_frame(*job);
+    if (job->kind == JobKind::task) {
+      if (journal_ != nullptr) journal_->keep(job->id, job->next_seq(), frame);
+      job->frames.push_back({job->next_seq(), std::move(frame)});
+    } else if (job->stream) {
+      job->pending += frame;
+    }
+    job->closed = true;
+  }
+  if (journal_ != nullptr && job->kind == JobKind::task) journal_->ended(*job);
+  job->body.clear();
+  job->request = {};
+  job->abort = nullptr;
+  job->bell.ring();
+  job->room.ring();
+  log_event(LogLevel::info, "orchestrator", "job_ended",
+            {{"job_id", job->id.value},
+             {"correlation_id", job->correlation_id},
+             {"status", wire_name(job->status)},
+             {"worker_id", job->worker_id},
+             {"attempt", static_cast<std::int64_t>(job->attempt)},
+             {"tokens_out", static_cast<std::int64_t>(job->tokens.size())},
+             {"code", job->end->error ? wire_name(job->end->error->code) : ""}});
+  ended_.push_back(job->id);
+  forget_ended();
+}
+
+void Orchestrator::forget_ended() {
+  while (ended_.size() > limits::ended_jobs_max) {
+    jobs_.erase(ended_.front());
+    decisions_.erase(ended_.front());
+    ended_.pop_front();
+  }
+}
+
+void Orchestrator::carry_out(JobChanged& action) {
+  const auto job = find(action.job);
+  if (!job) return;
+  job->status = action.status;
+  if (action.status == JobStatus::queued) job->worker_id.clear();
+  job->bell.ring();
+}
+
+void Orchestrator::carry_out(WorkerChanged& action) {
+  const auto found = core_.workers().find(action.worker_id);
+  if (found == core_.workers().end()) return;
+  if (journal_ != nullptr) journal_->worker_changed(found->second);
+  log_event(LogLevel::info, "orchestrator", "worker_changed",
+            {{"worker_id", action.worker_id},
+             {"status", wire_name(found->second.status)},
+             {"draining", found->second.draining},
+             {"model", found->second.registration.model}});
+}
+
+void Orchestrator::carry_out(ProbeWorker& action) {
+  const auto found = core_.workers().find(action.worker_id);
+  if (found == core_.workers().end() || stopped_) return;
+  tasks_.spawn(probe(action.worker_id, worker_url(found->second.registration)));
+}
+
+void Orchestrator::carry_out(ForgetWorker& action) {
+  if (journal_ != nullptr) journal_->worker_gone(action.worker_id);
+  log_event(LogLevel::info, "orchestrator", "worker_forgotten",
+            {{"worker_id", action.worker_id}, {"clean_up", action.clean_up}});
+}
+
+void Orchestrator::carry_out(Record& action) {
+  auto text = decision_text(action.decision);
+  if (journal_ != nullptr) journal_->decided(action.decision.job, action.decision.attempt, text);
+  decisions_[action.decision.job].push_back(std::move(text));
+}
+
+void Orchestrator::note_progress(const JobRecord& job) {
+  if (journal_ == nullptr || job.kind != JobKind::task) return;
+  const auto worker = core_.workers().find(job.worker_id);
+  journal_->changed(job, worker == core_.workers().end()
+                             ? std::string()
+                             : worker->second.registration.tokenizer_hash);
+}
+
+Task<void> Orchestrator::probe(std::string worker_id, net::Url url) {
+  url.target = "/health";
+  const net::HttpRequest request;
+  const auto reply =
+      co_await client_.fetch(std::move(url), request, milliseconds(limits::probe_wait_ms));
+  if (!stopped_) tell(WorkerProbed{std::move(worker_id), reply && reply->status == 200});
+}
+
+Task<void> Orchestrator::cancel_at_worker(net::Url url, JobId id) {
+  url.target = "/cancel";
+  net::HttpRequest request;
+  request.method = "POST";
+  request.headers.add("Content-Type", "application/json");
+  if (!options_.worker_token.empty()) {
+    request.headers.add("Authorization", "Bearer " + options_.worker_token);
+  }
+  request.body = encode_cancel(id);
+  // Best effort: a worker that is gone has no job left to cancel.
+  const auto reply = co_await client_.fetch(std::move(url), std::move(request),
+                                            milliseconds(limits::worker_cancel_ms));
+  static_cast<void>(reply);
+}
+
+Task<void> Orchestrator::keep_time() {
+  while (!stopped_) {
+    co_await net::sleep_for(milliseconds(limits::tick_ms));
+    if (stopped_) break;
+    tell(TimePassed{});
+    cancel_abandoned();
+    if (policy_host_ != nullptr) policy_host_->tick();
+    constexpr double sweep_ms = 3'600'000;
+    if (journal_ != nullptr && elapsed_ms(swept_at_, clock_.now()) > sweep_ms) {
+      swept_at_ = clock_.now();
+      journal_->forget_old();
+    }
+  }
+}
+
+// A task whose readers have all left ends after their grace; one that was never read goes on.
+void Orchestrator::cancel_abandoned() {
+  std::vector<JobId> abandoned;
+  for (const auto& [id, job] : jobs_) {
+    if (job->end || !job->alone_since) continue;
+    const auto alone_ms = elapsed_ms(*job->alone_since, clock_.now());
+    if (alone_ms >= static_cast<double>(options_.task_grace_ms)) abandoned.push_back(id);
+  }
+  for (const auto& id : abandoned) cancel(id, "client_gone");
+}
+
+void Orchestrator::stop() {
+  stopped_ = true;
+  tasks_.cancel();
+}
+
+}  // namespace llorch

@@ -1,0 +1,121 @@
+// What the routes of the orchestrator share: the decision machine, the jobs, the way to workers. It
+// gives the machine its events and carries out what it says.
+// Threads: the io thread. Lifetime: outlives the sessions.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "net/client.h"
+#include "net/task_group.h"
+#include "orchestrator/core/core.h"
+#include "orchestrator/job_record.h"
+#include "orchestrator/journal.h"
+#include "orchestrator/options.h"
+#include "policy/policy_host.h"
+#include "protocol/metrics_text.h"
+
+namespace llorch {
+
+struct ServiceFigures {
+  std::map<std::string, std::uint64_t> enqueued;                            // by outcome
+  std::map<std::pair<std::string, std::string>, std::uint64_t> dispatched;  // worker, outcome
+  std::map<std::string, std::uint64_t> cancels;                             // by reason
+};
+
+class Orchestrator {
+ public:
+  Orchestrator(asio::io_context& io, const OrchestratorOptions& options, const Clock& clock,
+               Policy& policy);
+  // From now on a restart loses nothing. Before the first request.
+  void write_down_in(Journal& journal) { journal_ = &journal; }
+  // The policy's host, for its routes and its file; the decision machine asks it already.
+  void govern_with(PolicyHost& host) { policy_host_ = &host; }
+  PolicyHost* policy_host() { return policy_host_; }
+  // Takes up again what a restart found.
+  void take_up(Restored restored);
+
+  // Begins the life of a job; what becomes of it is in the record at once.
+  void submit(const std::shared_ptr<JobRecord>& job, JobSpec spec);
+  void cancel(const JobId& id, std::string_view reason);
+  // Live, or ended lately. Null: unknown.
+  std::shared_ptr<JobRecord> find(const JobId& id) const;
+  // The same, or from the store. Null: unknown.
+  Task<std::shared_ptr<JobRecord>> recall(JobId id);
+  // JSON of each, in order.
+  Task<std::vector<std::string>> decisions(JobId id);
+  Journal* journal() { return journal_; }
+  const std::unordered_map<JobId, std::shared_ptr<JobRecord>>& jobs() const { return jobs_; }
+
+  // One event for the decision machine.
+  void tell(Event event);
+  // Every limits::tick_ms: deadlines, probes, readers that have gone.
+  Task<void> keep_time();
+
+  const Core& core() const { return core_; }
+  Millis now_ms() const;
+  const Clock& clock() const { return clock_; }
+  const OrchestratorOptions& options() const { return options_; }
+  const std::string& machine_name() const { return machine_name_; }
+  const ServiceFigures& figures() const { return figures_; }
+  asio::any_io_executor executor() const { return executor_; }
+  std::size_t streams_active() const;
+
+  void drain() { draining_ = true; }
+  bool draining() const { return draining_; }
+  void stop();
+  net::TaskGroup& tasks() { return tasks_; }
+
+  // Attempts (attempt.cpp)
+  Task<void> run_attempt(std::shared_ptr<JobRecord> job, std::uint32_t attempt,
+                         std::string worker_id);
+
+ private:
+  friend class Attempt;
+  void carry_out(Dispatch& action);
+  void carry_out(AbortAttempt& action);
+  void carry_out(EndJob& action);
+  void carry_out(JobChanged& action);
+  void carry_out(WorkerChanged& action);
+  void carry_out(ProbeWorker& action);
+  void carry_out(ForgetWorker& action);
+  void carry_out(Record& action);
+  Task<void> probe(std::string worker_id, net::Url url);
+  Task<void> cancel_at_worker(net::Url url, JobId id);
+  void note_progress(const JobRecord& job);
+  void cancel_abandoned();
+  void forget_ended();
+
+  asio::any_io_executor executor_;
+  const OrchestratorOptions& options_;
+  const Clock& clock_;
+  const SteadyTime started_at_;
+  const std::string machine_name_;
+  Core core_;
+  net::HttpClient client_;
+  net::TaskGroup tasks_;
+  std::unordered_map<JobId, std::shared_ptr<JobRecord>> jobs_;
+  std::deque<JobId> ended_;  // oldest first
+  std::unordered_map<JobId, std::vector<std::string>> decisions_;
+  Journal* journal_ = nullptr;
+  PolicyHost* policy_host_ = nullptr;
+  SteadyTime swept_at_;  // when old jobs were last forgotten
+  std::deque<Action> to_do_;
+  bool doing_ = false;
+  bool draining_ = false;
+  bool stopped_ = false;
+  ServiceFigures figures_;
+};
+
+// Where a worker listens. The path is "/".
+net::Url worker_url(const Registration& registration);
+// The frame by which a job that did not complete ends, in the words of its kind.
+std::string last_frame(const JobRecord& job);
+
+}  // namespace llorch

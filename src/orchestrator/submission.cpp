@@ -1,0 +1,146 @@
+#include "orchestrator/submission.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/random.h"
+#include "console/spelling.h"
+#include "protocol/prefix_hash.h"
+
+namespace llorch {
+namespace {
+
+constexpr std::int64_t bytes_per_token = 4;  // of common text, until a worker has counted
+
+std::int64_t prompt_bytes(const PromptSource& prompt) {
+  if (const auto* const text = std::get_if<std::string>(&prompt)) {
+    return static_cast<std::int64_t>(text->size());
+  }
+  if (const auto* const tokens = std::get_if<std::vector<Token>>(&prompt)) {
+    return static_cast<std::int64_t>(tokens->size()) * bytes_per_token;
+  }
+  std::size_t bytes = 0;
+  const auto& chat = std::get<ChatPrompt>(prompt);
+  for (const auto& message : chat.messages) {
+    bytes += message.role.size() + message.content.size() + message.reasoning_content.size() + 2;
+    for (const auto& call : message.tool_calls) bytes += call.arguments_json.size();
+  }
+  for (const auto& tool : chat.tools)
+    bytes += tool.description.size() + tool.parameters_json.size();
+  return static_cast<std::int64_t>(bytes);
+}
+
+std::int64_t seconds_since_epoch(WallTime time) {
+  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
+}
+
+std::shared_ptr<JobRecord> new_record(const Orchestrator& service, JobKind kind, std::string id,
+                                      std::string model, const std::string& correlation_id) {
+  auto job = std::make_shared<JobRecord>(service.executor());
+  job->id.value = std::move(id);
+  job->kind = kind;
+  job->correlation_id = correlation_id;
+  job->model = std::move(model);
+  job->created = seconds_since_epoch(service.clock().wall());
+  return job;
+}
+
+// A seed in the client's object, so that every worker draws the same; `body` begins with '{'.
+void add_seed(std::string& body, std::uint64_t seed) {
+  const auto brace = body.find('{');
+  const bool empty = body.find_first_not_of(" \t\r\n", brace + 1) == body.find('}', brace + 1);
+  body.insert(brace + 1, "\"seed\":" + std::to_string(seed) + (empty ? "" : ","));
+}
+
+constexpr std::uint64_t seed_max = (std::uint64_t{1} << 53) - 1;  // exact in any JSON reader
+
+}  // namespace
+
+JobSpec spec_of(const JobRecord& job, const JobRequest& request, std::string capability) {
+  JobSpec spec;
+  spec.id = job.id;
+  spec.model = job.model;
+  spec.tenant = job.tenant;
+  spec.priority = job.priority;
+  spec.capability = std::move(capability);
+  spec.prompt_bytes = prompt_bytes(request.prompt);
+  spec.prompt_tokens_estimate = spec.prompt_bytes / bytes_per_token + 1;
+  spec.max_tokens = static_cast<std::int64_t>(std::min<std::uint64_t>(
+      request.max_tokens.value_or(0), static_cast<std::uint64_t>(limits::model_context_max)));
+  spec.temperature = request.sampling.temperature.value_or(1);
+  spec.prefix_chain = prefix_chain(job.tenant, job.model, request.prompt);
+  return spec;
+}
+
+Submission task_submission(const Orchestrator& service, TaskRequest task,
+                           const std::string& correlation_id) {
+  auto job =
+      new_record(service, JobKind::task, random_uuid(), std::move(task.model), correlation_id);
+  job->tenant = std::move(task.tenant);
+  job->priority = task.batch ? Priority::batch : Priority::interactive;
+  if (!task.job.sampling.seed) task.job.sampling.seed = random_u64() & seed_max;
+  auto spec = spec_of(*job, task.job, "execute");
+  spec.session_id = std::move(task.session_id);
+  const auto given = task.deadline_ms.value_or(service.options().job_timeout_ms);
+  spec.deadline_at_ms = service.now_ms() + std::min(given, service.options().job_timeout_ms);
+  job->max_tokens = spec.max_tokens;
+  job->request = std::move(task.job);
+  return {std::move(job), std::move(spec)};
+}
+
+Submission openai_submission(const Orchestrator& service, OpenAiRequest request, std::string body,
+                             const std::string& correlation_id) {
+  const bool chat = request.route == OpenAiRoute::chat_completions;
+  auto job = new_record(service, chat ? JobKind::chat : JobKind::completions,
+                        (chat ? "chatcmpl-" : "cmpl-") + random_hex(32), std::move(request.model),
+                        correlation_id);
+  job->stream = request.stream;
+  auto spec = spec_of(*job, request.job, chat ? "chat" : "completions");
+  job->max_tokens = spec.max_tokens;
+  job->body = std::move(body);
+  if (!request.job.sampling.seed) add_seed(job->body, random_u64() & seed_max);
+  return {std::move(job), std::move(spec)};
+}
+
+Submission embedding_submission(const Orchestrator& service, const EmbeddingRequest& request,
+                                std::string body, const std::string& correlation_id) {
+  auto job = new_record(service, JobKind::embeddings, "embd-" + random_hex(32), request.model,
+                        correlation_id);
+  job->stream = false;
+  JobRequest as_job;
+  as_job.max_tokens = 1;
+  auto spec = spec_of(*job, as_job, "embeddings");
+  for (const auto& input : request.inputs) {
+    spec.prompt_bytes += static_cast<std::int64_t>(input.size());
+  }
+  spec.prompt_tokens_estimate = spec.prompt_bytes / bytes_per_token + 1;
+  job->body = std::move(body);
+  return {std::move(job), std::move(spec)};
+}
+
+Result<void> check_model(const Orchestrator& service, const std::string& model,
+                         const std::string& capability) {
+  if (service.core().serves(model, capability)) return {};
+  std::set<std::string> known;
+  for (const auto& [id, worker] : service.core().workers()) known.insert(worker.registration.model);
+  if (known.contains(model)) {
+    return fail(Code::invalid_request, "model " + model + " does not do " + capability);
+  }
+  if (known.empty()) {
+    return fail(Code::no_worker, "no worker is registered",
+                "llorch-pool worker spawn cpu --model smollm2 --orchestrator-url URL");
+  }
+  std::string message = "no worker serves model '" + model + "'";
+  const auto near = nearest_word(model, {known.begin(), known.end()});
+  if (!near.empty()) message += "; meant " + near + "?";
+  message += " Served: ";
+  bool first = true;
+  for (const auto& name : known) message += (std::exchange(first, false) ? "" : ", ") + name;
+  return fail(Code::model_not_found, std::move(message));
+}
+
+}  // namespace llorch

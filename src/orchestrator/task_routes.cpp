@@ -1,0 +1,163 @@
+// The routes of tasks but for their events: submit, look, list, cancel, explain.
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "net/framing.h"
+#include "orchestrator/routes.h"
+#include "orchestrator/submission.h"
+#include "orchestrator/texts.h"
+#include "protocol/json_text.h"
+#include "protocol/worker_api.h"
+
+namespace llorch {
+namespace {
+
+constexpr std::size_t listed_max = 1'000;
+
+Task<void> unknown_job(Call& call, const std::string& id) {
+  const Error error{.code = Code::job_not_found, .message = "no job " + id};
+  co_await reply_error(call, error);
+}
+
+// The value of one query field, percent-decoded; empty when absent.
+std::string query_value(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const auto field = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(field.size() + 1, query.size()));
+    const auto equals = field.find('=');
+    if (field.substr(0, equals) != name || equals == field.npos) continue;
+    return net::percent_decoded(field.substr(equals + 1));
+  }
+  return {};
+}
+
+std::string accepted_text(const Orchestrator& service, const JobRecord& job) {
+  std::string out;
+  JsonObjectWriter row(out);
+  row.string("job_id", job.id.value).string("status", "queued");
+  const auto view = service.core().job(job.id, service.now_ms());
+  row.integer("queue_position", view ? view->queue_position : 0)
+      .integer("predicted_start_ms", view ? view->predicted_start_ms : 0)
+      .string("events_url", "/v2/tasks/" + job.id.value + "/events")
+      .end();
+  return out;
+}
+
+// A reference to a name: g++ 12 destroys a temporary aggregate in a co_await expression twice.
+Task<void> cancel_by_id(Call& call, const JobId& id) {
+  const auto job = co_await call.service.recall(id);
+  if (!job) co_return co_await unknown_job(call, id.value);
+  call.job_id = job->id.value;
+  call.service.cancel(id, "client");
+  std::string body;
+  JsonObjectWriter(body).string("status", wire_name(job->status)).string("job_id", id.value).end();
+  co_await reply_json(call, 200, std::move(body));
+}
+
+constexpr std::string_view key_header = "Idempotency-Key";
+
+// Answers a request whose Idempotency-Key has begun a task already, or cannot be one.
+Task<bool> accepted_before(Call& call, const std::string& tenant, const std::string& body) {
+  const auto key = call.exchange.request().headers.find(key_header);
+  if (!key || call.service.journal() == nullptr) co_return false;
+  constexpr std::size_t key_bytes_max = 256;
+  if (key->empty() || key->size() > key_bytes_max) {
+    const auto wrong = fail_field({.field = "Idempotency-Key",
+                                   .constraint = "1..256 bytes",
+                                   .message = "Idempotency-Key: must have 1..256 bytes"});
+    co_await reply_error(call, wrong.error());
+    co_return true;
+  }
+  std::string given(*key);
+  auto hash = sha256_of(body);
+  const auto known =
+      co_await call.service.journal()->job_of_key(tenant, std::move(given), std::move(hash));
+  if (known && !*known) co_return false;
+  if (!known) {
+    co_await reply_error(call, known.error());
+    co_return true;
+  }
+  const auto job = co_await call.service.recall(**known);
+  if (!job) co_return false;
+  call.job_id = job->id.value;
+  auto reply = accepted_text(call.service, *job);
+  co_await reply_json(call, 202, std::move(reply));
+  co_return true;
+}
+
+}  // namespace
+
+Task<void> submit_task_route(Call& call) {
+  if (call.service.draining()) {
+    const Error error{.code = Code::draining, .message = "orchestratord is stopping"};
+    co_return co_await reply_error(call, error);
+  }
+  auto body = std::exchange(call.exchange.request().body, std::string());
+  auto task = decode_task(body);
+  if (!task) co_return co_await reply_error(call, task.error());
+  if (const auto known = check_model(call.service, task->model, "execute"); !known) {
+    co_return co_await reply_error(call, known.error());
+  }
+  const bool repeated = co_await accepted_before(call, task->tenant, body);
+  if (repeated) co_return;
+  auto [job, spec] = task_submission(call.service, std::move(*task), call.correlation_id);
+  call.job_id = job->id.value;
+  if (auto* const journal = call.service.journal()) {
+    std::string key(call.exchange.request().headers.find(key_header).value_or(""));
+    const auto kept = co_await journal->accept(*job, std::move(body), std::move(key));
+    if (!kept) co_return co_await reply_error(call, kept.error());
+  }
+  call.service.submit(job, std::move(spec));
+  const bool refused = job->status == JobStatus::failed && job->worker_id.empty();
+  if (refused) co_return co_await reply_error(call, *job->end->error);
+  auto reply = accepted_text(call.service, *job);
+  co_await reply_json(call, 202, std::move(reply));
+}
+
+Task<void> list_tasks_route(Call& call) {
+  const auto& query = call.exchange.request().query;
+  const auto limit_text = query_value(query, "limit");
+  const auto given = limit_text.empty() ? std::optional<std::uint64_t>(100)
+                                        : net::parse_content_length(limit_text);
+  if (!given || *given == 0 || *given > listed_max) {
+    const auto error = fail_field(
+        {.field = "limit", .constraint = "1..1000", .message = "limit: must be 1..1000"});
+    co_return co_await reply_error(call, error.error());
+  }
+  auto body = jobs_text(call.service, query_value(query, "status"), query_value(query, "model"),
+                        static_cast<std::size_t>(*given));
+  co_await reply_json(call, 200, std::move(body));
+}
+
+Task<void> task_route(Call& call) {
+  const JobId id{call.id};
+  const auto job = co_await call.service.recall(id);
+  if (!job) co_return co_await unknown_job(call, call.id);
+  call.job_id = job->id.value;
+  auto body = job_text(call.service, *job);
+  co_await reply_json(call, 200, std::move(body));
+}
+
+Task<void> cancel_task_route(Call& call) {
+  const JobId id{call.id};
+  co_await cancel_by_id(call, id);
+}
+
+Task<void> cancel_route(Call& call) {
+  const auto id = decode_cancel(call.exchange.request().body);
+  if (!id) co_return co_await reply_error(call, id.error());
+  co_await cancel_by_id(call, *id);
+}
+
+Task<void> explain_route(Call& call) {
+  const JobId id{call.id};
+  const auto job = co_await call.service.recall(id);
+  if (!job) co_return co_await unknown_job(call, call.id);
+  call.job_id = job->id.value;
+  const auto decisions = co_await call.service.decisions(id);
+  auto body = explain_text(call.service, *job, decisions);
+  co_await reply_json(call, 200, std::move(body));
+}
+
+}  // namespace llorch

@@ -1,0 +1,214 @@
+#include "orchestrator/texts.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "protocol/error_body.h"
+#include "protocol/job_stream.h"
+#include "protocol/json_text.h"
+#include "protocol/sse.h"
+
+namespace llorch {
+namespace {
+
+std::string_view kind_name(JobKind kind) {
+  switch (kind) {
+    case JobKind::task:
+      return "task";
+    case JobKind::chat:
+      return "chat.completion";
+    case JobKind::completions:
+      return "completion";
+    case JobKind::embeddings:
+      return "embedding";
+  }
+  return "task";
+}
+
+void append_time(JsonObjectWriter& row, std::string_view name,
+                 const std::optional<WallTime>& time) {
+  if (time) row.string(name, rfc3339(*time));
+}
+
+void append_error(JsonObjectWriter& row, const JobRecord& job) {
+  if (!job.end || !job.end->error) return;
+  const auto& error = *job.end->error;
+  JsonObjectWriter(row.key("error"))
+      .string("code", wire_name(client_code(error.code)))
+      .string("message", error.message)
+      .boolean("retriable", is_retriable(error.code))
+      .end();
+}
+
+void append_job(std::string& out, const Orchestrator& service, const JobRecord& job) {
+  JsonObjectWriter row(out);
+  row.string("job_id", job.id.value)
+      .string("kind", kind_name(job.kind))
+      .string("status", wire_name(job.status))
+      .string("model", job.model)
+      .string("priority", wire_name(job.priority))
+      .integer("attempt", job.attempt)
+      .integer("tokens_out", static_cast<std::int64_t>(job.tokens.size()))
+      .integer("prompt_tokens", job.prompt_tokens)
+      .integer("cached_tokens", job.cached_tokens)
+      .string("correlation_id", job.correlation_id);
+  if (!job.tenant.empty()) row.string("tenant", job.tenant);
+  if (!job.worker_id.empty()) row.string("worker_id", job.worker_id);
+  append_time(row, "accepted_at", job.accepted_wall);
+  append_time(row, "dispatched_at", job.dispatched_wall);
+  append_time(row, "first_token_at", job.first_token_wall);
+  append_time(row, "ended_at", job.ended_wall);
+  if (job.status == JobStatus::queued) {
+    if (const auto view = service.core().job(job.id, service.now_ms())) {
+      row.integer("queue_position", view->queue_position)
+          .integer("predicted_start_ms", view->predicted_start_ms);
+    }
+  }
+  if (job.end && job.status != JobStatus::failed) {
+    row.string("stop_reason", wire_name(job.end->stop_reason));
+  }
+  append_error(row, job);
+  row.end();
+}
+
+void append_worker(std::string& out, const Orchestrator& service, const WorkerState& worker) {
+  const auto& told = worker.registration;
+  JsonObjectWriter row(out);
+  row.string("worker_id", told.worker_id)
+      .string("status", wire_name(worker.status))
+      .boolean("draining", worker.draining)
+      .string("host", told.host)
+      .integer("port", told.port)
+      .string("pool_host", told.pool_host)
+      .string("model", told.model)
+      .string("backend", told.backend)
+      .integer("slots_total", told.slots_total)
+      .integer("slots_busy", worker.beat.slots_busy)
+      .integer("jobs", worker.outstanding)
+      .integer("queue_depth", worker.beat.queue_depth)
+      .integer("context_tokens", told.context_tokens)
+      .integer("memory_free_bytes", worker.beat.memory_free_bytes)
+      .number("prefill_tokens_per_second", worker.beat.prefill_tokens_per_second)
+      .number("decode_tokens_per_second", worker.beat.decode_tokens_per_second)
+      .string("version", told.version)
+      .integer("heard_ms_ago", service.now_ms() - worker.heard_at_ms)
+      .end();
+}
+
+void append_candidate(std::string& out, const Candidate& candidate) {
+  JsonObjectWriter(out)
+      .string("worker_id", candidate.worker_id)
+      .string("host", candidate.host)
+      .string("backend", candidate.backend)
+      .integer("slots_free", candidate.slots_free)
+      .integer("cached_tokens", candidate.cached_tokens)
+      .number("wait_ms", candidate.wait_ms)
+      .number("prefill_ms", candidate.prefill_ms)
+      .number("decode_ms", candidate.decode_ms)
+      .number("cost_ms", candidate.cost_ms())
+      .integer("memory_free_bytes", candidate.memory_free_bytes)
+      .end();
+}
+
+}  // namespace
+
+std::string decision_text(const Decision& decision) {
+  std::string out;
+  JsonObjectWriter row(out);
+  row.integer("attempt", decision.attempt).integer("waited_ms", decision.waited_ms);
+  if (!decision.worker_id.empty()) row.string("worker_id", decision.worker_id);
+  row.string("decided_by", decision.decided_by);
+  if (!decision.reason.empty()) row.string("reason", decision.reason);
+  append_json_list(row.key("candidates"), decision.candidates,
+                   [&](const Candidate& candidate) { append_candidate(out, candidate); });
+  row.end();
+  return out;
+}
+
+std::string job_text(const Orchestrator& service, const JobRecord& job) {
+  std::string out;
+  append_job(out, service, job);
+  return out;
+}
+
+std::string jobs_text(const Orchestrator& service, std::string_view status, std::string_view model,
+                      std::size_t limit) {
+  std::vector<const JobRecord*> found;
+  for (const auto& [id, job] : service.jobs()) {
+    if (!status.empty() && wire_name(job->status) != status) continue;
+    if (model.empty() || job->model == model) found.push_back(job.get());
+  }
+  std::sort(found.begin(), found.end(), [](const auto* a, const auto* b) {
+    return a->accepted_wall != b->accepted_wall ? a->accepted_wall > b->accepted_wall
+                                                : a->id < b->id;
+  });
+  if (found.size() > limit) found.resize(limit);
+  std::string out;
+  JsonObjectWriter row(out);
+  append_json_list(row.key("jobs"), found,
+                   [&](const auto* job) { append_job(out, service, *job); });
+  row.end();
+  return out;
+}
+
+std::string worker_text(const Orchestrator& service, const std::string& id) {
+  std::string out;
+  append_worker(out, service, service.core().workers().at(id));
+  return out;
+}
+
+std::string workers_text(const Orchestrator& service) {
+  std::string out;
+  JsonObjectWriter row(out);
+  append_json_list(row.key("workers"), service.core().workers(),
+                   [&](const auto& entry) { append_worker(out, service, entry.second); });
+  row.end();
+  return out;
+}
+
+std::string explain_text(const Orchestrator& service, const JobRecord& job,
+                         const std::vector<std::string>& decisions) {
+  const auto ms = [](const std::optional<WallTime>& from, const std::optional<WallTime>& to) {
+    if (!from || !to) return 0.0;
+    return std::chrono::duration<double, std::milli>(*to - *from).count();
+  };
+  std::string out;
+  JsonObjectWriter row(out);
+  append_job(row.key("job"), service, job);
+  JsonObjectWriter(row.key("times_ms"))
+      .number("waited", ms(job.accepted_wall, job.dispatched_wall))
+      .number("to_first_token", ms(job.dispatched_wall, job.first_token_wall))
+      .number("decode", ms(job.first_token_wall, job.ended_wall))
+      .integer("prefill_tokens_cached", job.cached_tokens)
+      .integer("prefill_tokens_computed", job.prompt_tokens - job.cached_tokens)
+      .end();
+  append_json_list(row.key("decisions"), decisions,
+                   [&](const std::string& decision) { out += decision; });
+  row.end();
+  return out;
+}
+
+std::string queued_frame(const Orchestrator& service, const JobRecord& job) {
+  std::string data;
+  JsonObjectWriter row(data);
+  row.string("type", "queued").string("job_id", job.id.value);
+  const auto view = service.core().job(job.id, service.now_ms());
+  if (view && job.status == JobStatus::queued) {
+    row.integer("queue_position", view->queue_position)
+        .integer("predicted_start_ms", view->predicted_start_ms);
+  }
+  row.end();
+  std::string frame;
+  append_sse_frame(frame, "0", "queued", data);
+  return frame;
+}
+
+std::string queued_comment(const Orchestrator& service, const JobRecord& job) {
+  if (job.status != JobStatus::queued) return {};
+  const auto view = service.core().job(job.id, service.now_ms());
+  if (!view) return {};
+  return ": queued position=" + std::to_string(view->queue_position) +
+         " eta_ms=" + std::to_string(view->predicted_start_ms) + "\n\n";
+}
+
+}  // namespace llorch
