@@ -41,6 +41,17 @@ def program(path, text):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
+# As the daemon: says where it listens, ends when told to. The worker's made-up /health stands in
+# for its own.
+BOSS = """#!/usr/bin/env bash
+here="$(dirname "$0")"
+echo "orchestratord $*" >>"$here/calls"
+echo "orchestratord listening on http://$(<"$here/address")"
+trap 'echo "orchestratord ended" >>"$here/calls"; exit 0' TERM
+for ((i = 0; i < 600; ++i)); do sleep 0.05; done
+"""
+
+
 class Checkout:
     """A folder that looks built to run.sh."""
 
@@ -53,10 +64,11 @@ class Checkout:
         program(root / "tools/setup.sh", "#!/bin/sh\n")
         program(root / "path/cmake", "#!/bin/sh\n")
         program(self.bin / "llorch-pool", POOL)
+        program(self.bin / "orchestratord", BOSS)
         program(self.bin / "llorch", "#!/bin/sh\necho answer\n")
         (root / "build/release").mkdir()
         (root / "build/release/build.ninja").touch()
-        self.up_file = root / "build/up.worker"
+        self.up_file = root / "build/up.fleet"
 
     def start(self, *arguments, **variables):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LLORCH_")}
@@ -108,14 +120,20 @@ def health():
 def checkout(tmp_path, health):
     made = Checkout(tmp_path / "checkout")
     (made.bin / "address").write_text(f"127.0.0.1:{health.server_address[1]}")
-    return made
+    yield made
+    if made.up_file.exists():
+        health.worker_id = "nobody"
+        (made.bin / "stop_status").write_text("0")
+        made.run("down")
 
 
 def test_once_answers_and_stops_its_worker(checkout):
     done = checkout.run("once")
     assert done.returncode == 0, done.err
     assert "answer" in done.out
-    assert checkout.calls().count("worker stop worker-cpu-a") == 1
+    calls = checkout.calls()
+    assert calls.count("worker stop worker-cpu-a") == 1
+    assert "orchestratord ended" in calls and "orchestratord --port 0" in calls
 
 
 @pytest.mark.parametrize("step", ["once", "up"])
@@ -128,6 +146,7 @@ def test_a_signal_while_the_worker_loads_leaves_none_behind(checkout, step):
     child.communicate(timeout=WAIT_S)
     assert child.returncode == 143
     assert "spawn ended" in checkout.calls()
+    checkout.wait_call("orchestratord ended")
     assert not checkout.up_file.exists()
 
 

@@ -16,9 +16,18 @@ using std::chrono::milliseconds;
 // What a refusal of the worker means for the job.
 Failure failure_of(unsigned status, Code code) {
   if (code == Code::draining) return Failure::draining;
-  if (status == 429) return Failure::overloaded;
-  if (status == 503) return Failure::overloaded;
+  if (status == 429 || status == 503) return Failure::overloaded;
+  // It does not take us, or not the way we ask: not the client's fault, and another may.
+  if (status == 401 || status == 403 || status == 404 || status == 405 || status == 409) {
+    return Failure::internal;
+  }
   return Failure::backend;
+}
+
+Error as_told(Error error, Failure failure, const std::string& worker_id) {
+  if (failure != Failure::internal) return error;
+  return {.code = Code::backend_error,
+          .message = "worker " + worker_id + " refused the job: " + error.message};
 }
 
 }  // namespace
@@ -36,8 +45,9 @@ class Attempt {
   std::string body() const;
   Task<void> refused(net::ResponseStream& reply);
   Task<void> read_frames(net::ResponseStream& reply);
+  Task<void> wait_for_room();
   Task<void> read_whole(net::ResponseStream& reply);
-  Task<std::optional<std::string>> read_body(net::ResponseStream& reply);
+  Task<std::optional<std::string>> read_body(net::ResponseStream& reply, std::size_t bytes_max);
   bool take(const RelayFrame& frame);
   void take_started(const RelayFrame& frame);
   void take_metrics(const RelayFrame& frame);
@@ -122,11 +132,12 @@ Task<void> Attempt::run(net::Url url) {
   if (job_->attempt == number_) job_->abort = nullptr;
 }
 
-Task<std::optional<std::string>> Attempt::read_body(net::ResponseStream& reply) {
+Task<std::optional<std::string>> Attempt::read_body(net::ResponseStream& reply,
+                                                    std::size_t bytes_max) {
   std::string body;
   while (true) {
     auto bytes = co_await reply.read(milliseconds(limits::worker_silence_ms));
-    if (!bytes || body.size() + bytes->size() > limits::response_bytes_max) co_return std::nullopt;
+    if (!bytes || body.size() + bytes->size() > bytes_max) co_return std::nullopt;
     if (bytes->empty()) co_return body;
     body += *bytes;
   }
@@ -134,14 +145,15 @@ Task<std::optional<std::string>> Attempt::read_body(net::ResponseStream& reply) 
 
 Task<void> Attempt::refused(net::ResponseStream& reply) {
   const auto status = reply.status();
-  const auto body = co_await read_body(reply);
+  const auto body = co_await read_body(reply, limits::error_bytes_max);
   if (!current()) co_return;
   auto error = decode_error(status, body.value_or("")).error;
-  fail_with(failure_of(status, error.code), std::move(error));
+  const auto failure = failure_of(status, error.code);
+  fail_with(failure, as_told(std::move(error), failure, job_->worker_id));
 }
 
 Task<void> Attempt::read_whole(net::ResponseStream& reply) {
-  auto body = co_await read_body(reply);
+  auto body = co_await read_body(reply, limits::response_bytes_max);
   if (!current()) co_return;
   if (!body) {
     co_return fail_with(Failure::worker_lost,
@@ -155,10 +167,11 @@ Task<void> Attempt::read_whole(net::ResponseStream& reply) {
 Task<void> Attempt::read_frames(net::ResponseStream& reply) {
   FrameSplitter splitter;
   while (current() && !over_) {
-    while (job_->pending.size() > limits::unrelayed_bytes_max && current()) {
-      co_await job_->room.wait();
-    }
-    auto bytes = co_await reply.read(milliseconds(limits::worker_silence_ms));
+    co_await wait_for_room();
+    if (job_->reader_left && job_->finished) co_return;
+    // Once the answer is whole, what is left is its usage and its end.
+    const auto patience = job_->finished ? limits::worker_end_ms : limits::worker_silence_ms;
+    auto bytes = co_await reply.read(milliseconds(patience));
     if (aborted_ || job_->attempt != number_) co_return;
     const bool broken = !bytes || bytes->empty();
     if (broken) {
@@ -177,6 +190,19 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
     job_->bell.ring();
     if (!over_) tell_progress();
   }
+  // The end of the body: a connection that has been read to it serves the next job.
+  if (job_->closed && !aborted_) {
+    const auto end = co_await reply.read(milliseconds(limits::worker_tail_ms));
+    static_cast<void>(end);
+  }
+}
+
+// A reader that takes nothing makes the worker wait, and is no stall of it.
+Task<void> Attempt::wait_for_room() {
+  while (job_->pending.size() > limits::unrelayed_bytes_max && current() && !job_->reader_left) {
+    const bool rung = co_await job_->room.wait_for(milliseconds(limits::probe_unhealthy_ms));
+    if (!rung) service_.tell(ClientStalled{job_->id, number_});
+  }
 }
 
 // False: the rest of the stream does not matter.
@@ -185,7 +211,9 @@ bool Attempt::take(const RelayFrame& frame) {
   if (frame.type == "metrics") return take_metrics(frame), true;
   if (frame.type == "error") return take_error(frame), false;
   if (frame.id.empty()) {  // the role frame of an OpenAI stream, its usage and its [DONE]
-    if (!job_->stream) return true;
+    if (!job_->stream || job_->kind == JobKind::task) return true;
+    // Another attempt begins anew, but the client's stream does not.
+    if (!job_->finished && std::exchange(job_->opened, true)) return true;
     job_->pending += frame.rest;
     if (frame.data == "[DONE]") over_ = job_->closed = true;
     return !over_;
@@ -253,6 +281,8 @@ void Attempt::take_tokens(const RelayFrame& frame, const StreamPosition& positio
                       .message = "the worker's stream continues at token " + std::to_string(last) +
                                  ", want " + std::to_string(expected - 1)});
   }
+  // That there are tokens decides where the job may go on: the decision machine hears it at once.
+  if (job_->tokens.empty()) progress_told_ = {};
   if (job_->tokens.empty()) job_->first_token_wall = service_.clock().wall();
   job_->tokens.insert(job_->tokens.end(), position.token_ids.begin(), position.token_ids.end());
   if (job_->stream) pass_on(frame, position.seq);
@@ -260,6 +290,11 @@ void Attempt::take_tokens(const RelayFrame& frame, const StreamPosition& positio
 
 void Attempt::take_finish(const RelayFrame& frame, const StreamPosition& position) {
   const auto seq = position.seq;
+  const bool task = job_->kind == JobKind::task;
+  if (seq != job_->next_seq() || (task && frame.type != "end")) {
+    return fail_with(Failure::backend, {.code = Code::backend_error,
+                                        .message = "the worker's stream ends out of turn"});
+  }
   if (job_->stream) {
     pass_on(frame, seq);
   } else {
@@ -298,6 +333,7 @@ void Attempt::pass_on(const RelayFrame& frame, std::int64_t seq) {
 
 void Attempt::fail_with(Failure failure, Error error) {
   over_ = true;
+  if (service_.stopped_) return;  // we leave; the job goes on after the restart
   if (job_->finished) {
     // The answer is whole; only what closes an OpenAI stream is missing.
     if (job_->stream && !job_->closed) append_sse_frame(job_->pending, {}, {}, "[DONE]");

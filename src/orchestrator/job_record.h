@@ -57,11 +57,13 @@ struct JobRecord {
   std::deque<KeptFrame> frames;
   std::string metrics;  // the newest frame of them; live only
   std::uint64_t metrics_count = 0;
-  std::string pending;    // bytes that the one reader has not taken
-  std::string whole;      // the reply of a request that does not stream
-  bool started = false;   // its started frame has been kept
-  bool finished = false;  // the finish frame has been passed on
-  bool closed = false;    // no more bytes will come
+  std::string pending;   // bytes that the one reader has not taken
+  std::string whole;     // the reply of a request that does not stream
+  bool started = false;  // its started frame has been kept
+  bool opened = false;   // the frame before the first token of an OpenAI stream has been passed on
+  bool reader_left = false;  // of an OpenAI reply: nothing is wanted any more
+  bool finished = false;     // the finish frame has been passed on
+  bool closed = false;       // no more bytes will come
   int readers = 0;
   bool ever_read = false;
   std::optional<SteadyTime> alone_since;  // no reader any more

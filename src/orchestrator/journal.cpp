@@ -106,11 +106,11 @@ Task<Result<std::optional<JobId>>> Journal::job_of_key(std::string tenant, std::
   co_return (*found)->job_id;
 }
 
-void Journal::changed(const JobRecord& job, const std::string& tokenizer_hash) {
+void Journal::changed(const JobRecord& job, std::optional<std::string> tokenizer_hash) {
   behind(UpdateJob{.job_id = job.id,
                    .status = stored_status(job.status),
                    .worker_id = job.worker_id,
-                   .tokenizer_hash = tokenizer_hash,
+                   .tokenizer_hash = std::move(tokenizer_hash),
                    .attempt = job.attempt,
                    .dispatched_at_ms = wall_ms(job.dispatched_wall),
                    .prompt_tokens = job.prompt_tokens,
@@ -118,33 +118,50 @@ void Journal::changed(const JobRecord& job, const std::string& tokenizer_hash) {
 }
 
 void Journal::keep(const JobId& id, std::int64_t seq, std::string_view frame) {
+  if (unlogged_.contains(id)) return;
   const auto kept = log_.append(id, static_cast<std::uint64_t>(seq), frame);
   if (kept) return;
-  log_event(LogLevel::error, "orchestrator", "frame_not_kept",
+  // No gap in the middle: what comes after it is not kept either.
+  unlogged_.insert(id);
+  log_event(LogLevel::error, "orchestrator", "frames_not_kept",
             {{"job_id", id.value}, {"message", kept.error().message}});
 }
 
 // A full disk does not end the answers that are being read; only a crash meanwhile would.
 void Journal::flush() {
   if (!log_.has_pending()) return;
+  const auto now = clock_.now();
+  constexpr double pause_ms = 250;  // a write that fails costs time that streams need
+  if (log_fails_ && elapsed_ms(log_failed_at_, now) < pause_ms) return;
   const auto written = log_.flush();
   if (written) {
     log_fails_ = false;
-  } else if (!std::exchange(log_fails_, true)) {
-    log_event(LogLevel::error, "orchestrator", "event_log_fails",
-              {{"message", written.error().message}});
+    return;
   }
+  log_failed_at_ = now;
+  if (std::exchange(log_fails_, true)) return;
+  log_event(LogLevel::error, "orchestrator", "event_log_fails",
+            {{"message", written.error().message}});
 }
 
-void Journal::ended(const JobRecord& job) {
-  flush();
+namespace {
+
+std::string folded_from_memory(const JobRecord& job) {
+  std::string blob;
+  for (const auto& frame : job.frames) {
+    append_frame(blob, static_cast<std::uint64_t>(frame.seq), frame.bytes);
+  }
+  return blob;
+}
+
+UpdateJob end_of(const JobRecord& job, WallTime now) {
   UpdateJob update{.job_id = job.id,
                    .status = stored_status(job.status),
                    .worker_id = job.worker_id,
                    .attempt = job.attempt,
                    .dispatched_at_ms = wall_ms(job.dispatched_wall),
                    .first_token_at_ms = wall_ms(job.first_token_wall),
-                   .ended_at_ms = llorch::wall_ms(job.ended_wall.value_or(clock_.wall())),
+                   .ended_at_ms = llorch::wall_ms(job.ended_wall.value_or(now)),
                    .prompt_tokens = job.prompt_tokens,
                    .cached_tokens = job.cached_tokens,
                    .tokens_out = static_cast<std::int64_t>(job.tokens.size())};
@@ -154,16 +171,33 @@ void Journal::ended(const JobRecord& job) {
   } else if (job.end) {
     update.stop_reason = wire_name(job.end->stop_reason);
   }
-  if (auto blob = log_.folded(job.id)) behind(FoldFrames{job.id, std::move(*blob)});
-  const auto taken =
-      store_.write(std::move(update), [this, executor = executor_, id = job.id](Result<void> done) {
-        if (!done) return;  // the log keeps its frames for the next start
-        asio::post(executor, [this, id] { log_.forget(id); });
+  return update;
+}
+
+}  // namespace
+
+void Journal::ended(std::shared_ptr<JobRecord> job) {
+  flush();
+  behind(FoldFrames{job->id, folded_from_memory(*job)});
+  const auto taken = store_.write(
+      end_of(*job, clock_.wall()), [this, executor = executor_, job](Result<void> done) {
+        // A conflict: it had ended already, and the first end stays.
+        const bool written = done || done.error().code == Code::conflict;
+        asio::post(executor, [this, job, written] {
+          if (!written) return unwritten_ends_.push_back(job);
+          log_.forget(job->id);
+          unlogged_.erase(job->id);
+        });
       });
-  if (!taken) {
-    log_event(LogLevel::error, "orchestrator", "store_write_lost",
-              {{"job_id", job.id.value}, {"message", taken.error().message}});
-  }
+  if (!taken) unwritten_ends_.push_back(std::move(job));
+}
+
+void Journal::try_again() {
+  if (unwritten_ends_.empty()) return;
+  constexpr double pause_ms = 1'000;
+  if (elapsed_ms(tried_at_, clock_.now()) < pause_ms) return;
+  tried_at_ = clock_.now();
+  for (auto& job : std::exchange(unwritten_ends_, {})) ended(std::move(job));
 }
 
 void Journal::decided(const JobId& id, std::uint32_t attempt, std::string json) {

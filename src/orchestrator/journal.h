@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "base/clock.h"
@@ -30,12 +31,14 @@ class Journal {
   Task<Result<std::optional<JobId>>> job_of_key(std::string tenant, std::string key,
                                                 std::string body_sha256);
   // Where a task has got to. Written behind.
-  void changed(const JobRecord& job, const std::string& tokenizer_hash);
+  void changed(const JobRecord& job, std::optional<std::string> tokenizer_hash);
   // One frame, with the worker's id line; it may be sent after flush().
   void keep(const JobId& id, std::int64_t seq, std::string_view frame);
   void flush();
-  // Its last frame has been kept.
-  void ended(const JobRecord& job);
+  // Its last frame has been kept. An end that cannot be written is kept, and tried again.
+  void ended(std::shared_ptr<JobRecord> job);
+  // Call often: what could not be written when its time came.
+  void try_again();
   void decided(const JobId& id, std::uint32_t attempt, std::string json);
   void worker_changed(const WorkerState& worker);
   void worker_gone(const std::string& id);
@@ -58,7 +61,11 @@ class Journal {
   const Clock& clock_;
   Store& store_;
   EventLog& log_;
-  bool log_fails_ = false;  // said once
+  SteadyTime log_failed_at_;
+  bool log_fails_ = false;              // said once
+  std::unordered_set<JobId> unlogged_;  // a frame of theirs could not be kept: none is, after it
+  std::vector<std::shared_ptr<JobRecord>> unwritten_ends_;
+  SteadyTime tried_at_;
 };
 
 // Milliseconds since 1970.
@@ -71,8 +78,8 @@ struct Restored {
   struct Task {
     std::shared_ptr<JobRecord> job;
     JobSpec spec;
-    bool has_ended = false;  // its last frame is there, but the end was never written
-    bool damaged = false;    // sent frames may be missing
+    std::optional<JobEnd> last = {};  // its last frame is there, but the end was never written
+    bool damaged = false;             // sent frames may be missing, or it cannot be read any more
   };
   std::vector<Task> tasks;
 };

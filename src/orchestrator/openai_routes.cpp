@@ -132,6 +132,10 @@ Task<void> run_submission(Call& call, Submission submission) {
     co_await whole_reply(call, *job);
   }
   call.service.cancel(job->id, "client_gone");  // does nothing once it has ended
+  job->reader_left = true;
+  job->pending = {};
+  job->whole = {};
+  job->room.ring();
 }
 
 Task<bool> refuses(Call& call, const std::string& model, const std::string& capability) {

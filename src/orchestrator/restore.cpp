@@ -4,8 +4,10 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/submission.h"
+#include "protocol/job_stream.h"
 #include "protocol/task_request.h"
 
 namespace llorch {
@@ -25,8 +27,34 @@ std::optional<WallTime> wall_time(const std::optional<std::int64_t>& ms) {
   return ms ? std::optional(wall_time(*ms)) : std::nullopt;
 }
 
-bool is_last(std::string_view frame) {
-  return frame.find("\nevent: end\n") != frame.npos || frame.find("\nevent: error\n") != frame.npos;
+// What the frame says of the end of its job; nullopt: it is not the last one.
+std::optional<JobEnd> end_in(std::string_view frame) {
+  SseParser parser;
+  std::vector<SseEvent> events;
+  if (!parser.feed(frame, events) || events.size() != 1) return std::nullopt;
+  const auto decoded = decode_job_event(events.front());
+  if (!decoded || !*decoded) return std::nullopt;
+  if (const auto* const end = std::get_if<EndEvent>(&**decoded)) {
+    const bool cancelled = end->stop_reason == StopReason::CANCELLED;
+    return JobEnd{.status = cancelled ? JobStatus::cancelled : JobStatus::completed,
+                  .error = {},
+                  .stop_reason = end->stop_reason};
+  }
+  if (const auto* const error = std::get_if<ErrorEvent>(&**decoded)) {
+    return JobEnd{.status = JobStatus::failed, .error = error->error, .stop_reason = {}};
+  }
+  return std::nullopt;
+}
+
+// The seed that the job's first worker was given, and told its reader.
+std::optional<std::uint64_t> seed_in(std::string_view frame) {
+  SseParser parser;
+  std::vector<SseEvent> events;
+  if (!parser.feed(frame, events) || events.size() != 1) return std::nullopt;
+  const auto decoded = decode_job_event(events.front());
+  if (!decoded || !*decoded) return std::nullopt;
+  const auto* const started = std::get_if<StartedEvent>(&**decoded);
+  return started == nullptr ? std::nullopt : std::optional(started->seed);
 }
 
 Result<Restored::Task> restore_task(asio::any_io_executor executor, const Clock& clock,
@@ -56,10 +84,15 @@ Result<Restored::Task> restore_task(asio::any_io_executor executor, const Clock&
     if (frames->empty()) break;
     for (const auto& frame : *frames) {
       take_frame(*task.job, static_cast<std::int64_t>(frame.seq), frame.bytes);
-      task.has_ended = is_last(frame.bytes);
+      task.last = end_in(frame.bytes);
+      if (const auto seed = seed_in(frame.bytes)) task.job->request.sampling.seed = *seed;
       after = frame.seq;
     }
   }
+  // A frame is missing in between: what its readers have had is not known.
+  const auto kept = task.job->frames.empty() ? 0 : task.job->frames.back().seq;
+  if (kept > task.job->next_seq()) task.damaged = true;
+  if (!task.job->request.sampling.seed) task.job->request.sampling.seed = random_u64() >> 11;
   task.spec.tokens_out = static_cast<std::int64_t>(task.job->tokens.size());
   return task;
 }
@@ -129,12 +162,12 @@ Result<Restored> restore(asio::any_io_executor executor, const Clock& clock, Sto
   for (const auto& stored : *jobs) {
     open.emplace(stored.job_id, true);
     auto task = restore_task(executor, clock, stored, log, job_timeout_ms);
-    if (task) {
-      restored.tasks.push_back(std::move(*task));
-    } else {
+    if (!task) {  // of another version: it ends with an error instead of never
       log_event(LogLevel::error, "orchestrator", "task_not_restored",
                 {{"job_id", stored.job_id.value}, {"message", task.error().message}});
+      task = Restored::Task{.job = record_of(executor, stored), .spec = {}, .damaged = true};
     }
+    restored.tasks.push_back(std::move(*task));
   }
   for (const auto& recovered : log.recovered().jobs) {
     if (!open.contains(recovered.job_id)) log.forget(recovered.job_id);

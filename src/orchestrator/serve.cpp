@@ -10,6 +10,7 @@
 
 #include "api/auth.h"
 #include "api/reply.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "console/json_output.h"
 #include "console/report.h"
@@ -32,7 +33,8 @@ net::ServerOptions server_options(const OrchestratorOptions& options) {
   net::ServerOptions server;
   server.host = options.host;
   server.port = options.port;
-  server.connections_max = net::connections_within(net::raise_file_limit());
+  // Half of the files: each running stream has a second socket, to its worker.
+  server.connections_max = net::connections_within(net::raise_file_limit() / 2);
   server.spared_path = "/health";
   if (!options.tls_key.empty()) {
     server.tls = net::TlsFiles{.certificate = options.tls_certificate, .key = options.tls_key};
@@ -101,6 +103,12 @@ class Daemon {
   Task<void> stop() {
     server_.drain(milliseconds(options_.drain_ms), [this] { closed_.ring(); });
     co_await closed_.wait();
+    // Tasks that nobody reads just now are finished too.
+    const auto begun = clock_.now();
+    while (service_.core().jobs_at_workers() > 0 &&
+           elapsed_ms(begun, clock_.now()) < static_cast<double>(options_.drain_ms)) {
+      co_await net::sleep_for(milliseconds(limits::tick_ms));
+    }
     service_.stop();
     signals_.cancel();
     keep_running_.reset();
@@ -120,13 +128,14 @@ class Daemon {
 };
 
 Result<void> orchestrate(const OrchestratorOptions& options) {
+  // First, and so the last to go: the store's threads post to it until they have ended.
+  asio::io_context io{1};  // all network state lives on this thread, so it needs no locks
   const std::filesystem::path db = options.db_path;
   auto store = SqliteStore::open(db);
   if (!store) return fail(store.error());
   const auto log_files = make_log_files();
   auto log = EventLog::open(db.string() + ".events", *log_files);
   if (!log) return fail(log.error());
-  asio::io_context io{1};  // all network state lives on this thread, so it needs no locks
   const SystemClock clock;
   auto restored = restore(io.get_executor(), clock, **store, **log, options.job_timeout_ms);
   if (!restored) return fail(restored.error());

@@ -1,5 +1,6 @@
 #include "orchestrator/service.h"
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "protocol/error_body.h"
 #include "protocol/job_stream.h"
 #include "protocol/json_text.h"
+#include "protocol/worker_api.h"
 #include "sys/host.h"
 
 namespace llorch {
@@ -23,6 +25,24 @@ CoreOptions core_options(const OrchestratorOptions& options) {
           .queue_timeout_ms = options.queue_timeout_ms,
           .stall_ms = options.stall_ms,
           .seed = options.seed};
+}
+
+// Set while actions are carried out, also when one of them throws.
+class Doing {
+ public:
+  explicit Doing(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Doing() { flag_ = false; }
+  Doing(const Doing&) = delete;
+  Doing& operator=(const Doing&) = delete;
+
+ private:
+  bool& flag_;
+};
+
+// Of the frame that ends a job: behind everything its readers may have.
+std::int64_t last_seq(const JobRecord& job) {
+  const auto kept = job.frames.empty() ? 0 : job.frames.back().seq + 1;
+  return std::max(job.next_seq(), kept);
 }
 
 }  // namespace
@@ -46,9 +66,9 @@ std::string last_frame(const JobRecord& job) {
           .integer("tokens_out", static_cast<std::int64_t>(job.tokens.size()))
           .string("stop_reason", wire_name(StopReason::CANCELLED))
           .end();
-      append_sse_frame(frame, std::to_string(job.next_seq()), "end", data);
+      append_sse_frame(frame, std::to_string(last_seq(job)), "end", data);
     } else {
-      append_error_event(frame, job.next_seq(), *end.error, job.correlation_id);
+      append_error_event(frame, last_seq(job), *end.error, job.correlation_id);
     }
     return frame;
   }
@@ -115,13 +135,13 @@ void Orchestrator::take_up(Restored restored) {
     tell(WorkerRegistered{.registration = std::move(registration)});
     tell(WorkerProbed{id, false});  // until it shows that it is still there
   }
-  for (auto& [job, spec, has_ended, damaged] : restored.tasks) {
+  for (auto& [job, spec, last, damaged] : restored.tasks) {
     job->accepted_at = clock_.now();
     jobs_.emplace(job->id, job);
-    if (has_ended) {
+    if (last) {
       // Its readers have its end already; only our note of it is missing.
       job->closed = job->finished = true;
-      EndJob end{job->id, {.status = JobStatus::completed, .error = {}, .stop_reason = {}}};
+      EndJob end{job->id, std::move(*last)};
       carry_out(end);
       continue;
     }
@@ -154,13 +174,13 @@ void Orchestrator::tell(Event event) {
   auto actions = core_.step(std::move(event), now_ms());
   to_do_.insert(to_do_.end(), std::make_move_iterator(actions.begin()),
                 std::make_move_iterator(actions.end()));
-  if (std::exchange(doing_, true)) return;
+  if (doing_) return;
+  const Doing doing(doing_);
   while (!to_do_.empty()) {
     auto action = std::move(to_do_.front());
     to_do_.pop_front();
     std::visit([this](auto& what) { carry_out(what); }, action);
   }
-  doing_ = false;
 }
 
 void Orchestrator::carry_out(Dispatch& action) {
@@ -193,14 +213,15 @@ void Orchestrator::carry_out(EndJob& action) {
   if (job->status != JobStatus::completed && !job->closed) {
     auto frame = last_frame(*job);
     if (job->kind == JobKind::task) {
-      if (journal_ != nullptr) journal_->keep(job->id, job->next_seq(), frame);
-      job->frames.push_back({job->next_seq(), std::move(frame)});
+      const auto seq = last_seq(*job);
+      if (journal_ != nullptr) journal_->keep(job->id, seq, frame);
+      job->frames.push_back({seq, std::move(frame)});
     } else if (job->stream) {
       job->pending += frame;
     }
     job->closed = true;
   }
-  if (journal_ != nullptr && job->kind == JobKind::task) journal_->ended(*job);
+  if (journal_ != nullptr && job->kind == JobKind::task) journal_->ended(job);
   job->body.clear();
   job->request = {};
   job->abort = nullptr;
@@ -253,6 +274,8 @@ void Orchestrator::carry_out(ProbeWorker& action) {
 
 void Orchestrator::carry_out(ForgetWorker& action) {
   if (journal_ != nullptr) journal_->worker_gone(action.worker_id);
+  std::erase_if(figures_.dispatched,
+                [&](const auto& entry) { return entry.first.first == action.worker_id; });
   log_event(LogLevel::info, "orchestrator", "worker_forgotten",
             {{"worker_id", action.worker_id}, {"clean_up", action.clean_up}});
 }
@@ -266,9 +289,9 @@ void Orchestrator::carry_out(Record& action) {
 void Orchestrator::note_progress(const JobRecord& job) {
   if (journal_ == nullptr || job.kind != JobKind::task) return;
   const auto worker = core_.workers().find(job.worker_id);
-  journal_->changed(job, worker == core_.workers().end()
-                             ? std::string()
-                             : worker->second.registration.tokenizer_hash);
+  const bool known = worker != core_.workers().end();
+  journal_->changed(
+      job, known ? std::optional(worker->second.registration.tokenizer_hash) : std::nullopt);
 }
 
 Task<void> Orchestrator::probe(std::string worker_id, net::Url url) {
@@ -276,7 +299,11 @@ Task<void> Orchestrator::probe(std::string worker_id, net::Url url) {
   const net::HttpRequest request;
   const auto reply =
       co_await client_.fetch(std::move(url), request, milliseconds(limits::probe_wait_ms));
-  if (!stopped_) tell(WorkerProbed{std::move(worker_id), reply && reply->status == 200});
+  // Another worker may have taken the port.
+  const auto health = reply && reply->status == 200 ? decode_health(reply->body)
+                                                    : Result<Health>(fail(Code::unreachable, ""));
+  const bool good = health && health->worker_id == worker_id;
+  if (!stopped_) tell(WorkerProbed{std::move(worker_id), good});
 }
 
 Task<void> Orchestrator::cancel_at_worker(net::Url url, JobId id) {
@@ -301,6 +328,7 @@ Task<void> Orchestrator::keep_time() {
     tell(TimePassed{});
     cancel_abandoned();
     if (policy_host_ != nullptr) policy_host_->tick();
+    if (journal_ != nullptr) journal_->try_again();
     constexpr double sweep_ms = 3'600'000;
     if (journal_ != nullptr && elapsed_ms(swept_at_, clock_.now()) > sweep_ms) {
       swept_at_ = clock_.now();

@@ -67,7 +67,11 @@ class Orchestrator {
   asio::any_io_executor executor() const { return executor_; }
   std::size_t streams_active() const;
 
-  void drain() { draining_ = true; }
+  // Refuses new jobs and starts none that wait; those at workers go on.
+  void drain() {
+    draining_ = true;
+    core_.stop_placing();
+  }
   bool draining() const { return draining_; }
   void stop();
   net::TaskGroup& tasks() { return tasks_; }

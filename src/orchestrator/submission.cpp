@@ -49,11 +49,13 @@ std::shared_ptr<JobRecord> new_record(const Orchestrator& service, JobKind kind,
   return job;
 }
 
-// A seed in the client's object, so that every worker draws the same; `body` begins with '{'.
+// A seed in the client's object, so that every worker draws the same. Last, so that it wins over a
+// null: readers keep the last of two members of one name. Shape: body is a JSON object.
 void add_seed(std::string& body, std::uint64_t seed) {
-  const auto brace = body.find('{');
-  const bool empty = body.find_first_not_of(" \t\r\n", brace + 1) == body.find('}', brace + 1);
-  body.insert(brace + 1, "\"seed\":" + std::to_string(seed) + (empty ? "" : ","));
+  const auto end = body.rfind('}');
+  const auto before = body.find_last_not_of(" \t\r\n", end - 1);
+  body.insert(end,
+              std::string(body[before] == '{' ? "" : ",") + "\"seed\":" + std::to_string(seed));
 }
 
 constexpr std::uint64_t seed_max = (std::uint64_t{1} << 53) - 1;  // exact in any JSON reader

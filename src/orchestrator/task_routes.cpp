@@ -105,7 +105,13 @@ Task<void> submit_task_route(Call& call) {
   call.job_id = job->id.value;
   if (auto* const journal = call.service.journal()) {
     std::string key(call.exchange.request().headers.find(key_header).value_or(""));
-    const auto kept = co_await journal->accept(*job, std::move(body), std::move(key));
+    const bool keyed = !key.empty();
+    const auto kept = co_await journal->accept(*job, body, std::move(key));
+    if (!kept && keyed && kept.error().code == Code::conflict) {
+      // The same request, sent twice at once: the other one was first.
+      const bool answered = co_await accepted_before(call, job->tenant, body);
+      if (answered) co_return;
+    }
     if (!kept) co_return co_await reply_error(call, kept.error());
   }
   call.service.submit(job, std::move(spec));

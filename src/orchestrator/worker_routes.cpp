@@ -1,16 +1,59 @@
 // The routes of the registry: workers that come, beat, drain and leave.
+#include <algorithm>
+#include <cctype>
 #include <utility>
 
+#include "api/auth.h"
 #include "base/limits.h"
 #include "orchestrator/routes.h"
 #include "orchestrator/texts.h"
 #include "protocol/worker_api.h"
 
 namespace llorch {
+namespace {
+
+bool all_of_set(std::string_view text, std::string_view more) {
+  return std::ranges::all_of(text, [&](unsigned char c) {
+    return std::isalnum(c) != 0 || more.find(static_cast<char>(c)) != more.npos;
+  });
+}
+
+// What a worker says of itself decides where we connect to.
+Result<void> check_registration(const Registration& told) {
+  constexpr std::size_t name_bytes_max = 256;
+  const auto refuse = [](const char* field, const char* why) {
+    return fail_field(
+        {.field = field, .constraint = why, .message = std::string(field) + ": " + why});
+  };
+  const auto& id = told.worker_id;
+  if (id.empty() || id.size() > name_bytes_max || !all_of_set(id, "_-")) {
+    return refuse("worker_id", "must be 1..256 of A-Z a-z 0-9 _ -");
+  }
+  if (told.host.empty() || told.host.size() > name_bytes_max || !all_of_set(told.host, ".:-_%")) {
+    return refuse("host", "must be a host name or an address");
+  }
+  if (told.slots_total < 1 || told.slots_total > limits::queue_jobs_max) {
+    return refuse("slots_total", "must be 1..65536");
+  }
+  return {};
+}
+
+// A worker that listens everywhere is reached where it called from.
+std::string host_of_peer(const std::string& peer) {
+  auto host = peer.substr(0, peer.rfind(':'));
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  return host;
+}
+
+}  // namespace
 
 Task<void> register_route(Call& call) {
   auto registration = decode_registration(call.exchange.request().body);
   if (!registration) co_return co_await reply_error(call, registration.error());
+  if (const auto good = check_registration(*registration); !good) {
+    co_return co_await reply_error(call, good.error());
+  }
+  if (is_wildcard(registration->host)) registration->host = host_of_peer(call.exchange.peer());
   const auto& known = call.service.core().workers();
   if (known.size() >= limits::workers_max && !known.contains(registration->worker_id)) {
     const Error error{.code = Code::quota_exceeded, .message = "too many workers are registered"};

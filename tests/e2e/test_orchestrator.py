@@ -304,3 +304,36 @@ def test_a_backup_can_be_restored(fleet, bin_dir, tmp_path):
     boss.wait_exit()
     assert run_it("restore", copy).returncode == 0
     assert fleet(workers=0, root_of=boss).answer(job).text == text
+
+
+# clause: O-4
+def test_llorch_infer_goes_through_the_orchestrator(fleet, run):
+    boss = fleet()
+    done = run("llorch", "infer", "--orchestrator-url", boss.url, "--raw", "--prompt", "Hello",
+               "--max-tokens", "12")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip("\n") == undisturbed(boss, "Hello", 12).rstrip()
+
+
+# clause: O-11
+def test_a_real_answer_survives_its_worker(fleet, fresh_worker, bin_dir, tmp_path):
+    """Two real workers; one dies mid-answer. Up to that moment the text is that of an undisturbed
+    run; after it a re-prefilled context may round differently, but every index comes once."""
+    boss = fleet(workers=0)
+    flags = ("--slots", 1, "--ctx-tokens", 512, "--orchestrator-url", boss.url)
+    workers = {worker.api.health()["worker_id"]: worker
+               for worker in (fresh_worker(*flags), fresh_worker(*flags))}
+    boss.wait_workers(2)
+    fields = {"model": "smollm2", "max_tokens": 60, "temperature": 0, "deterministic": True,
+              "messages": [{"role": "user", "content": "Name five rivers of Europe."}]}
+    want = boss.answer(boss.submit(**fields)).ids
+    job = boss.submit(**fields)
+    with boss.events(job) as stream:
+        while len([event for event in stream.seen if event.type == "token"]) < 10:
+            stream.next()
+        workers[boss.api.get(f"/v2/tasks/{job}").json()["worker_id"]].signal(signal.SIGKILL)
+        answer = stream.rest()
+    assert answer.ids == want  # deterministic: the ids of an undisturbed run
+    assert [token["i"] for token in answer.tokens] == list(range(len(want)))
+    shown = boss.api.get(f"/v2/tasks/{job}").json()
+    assert shown["status"] == "completed" and shown["attempt"] == 1

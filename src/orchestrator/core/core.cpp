@@ -40,14 +40,17 @@ void Core::on(JobSubmitted& event) {
   job.tokens_out = job.spec.tokens_out;
   job.tokenizer_hash = job.spec.tokenizer_hash;
   job.expected_out = record_.expected_out(job.spec);
-  jobs_.emplace(job.spec.id, std::move(owned));
-  if (!job.spec.restored) {
+  const auto id = job.spec.id;
+  const bool restored = job.spec.restored;
+  jobs_.emplace(id, std::move(owned));
+  if (!restored) {
     if (auto error = refusal(job)) return fail_job(job, std::move(*error));
   }
   wait_in_queue(job);
-  place_waiting();
+  place_waiting();  // a policy may refuse the job there, and then it is gone
   // Only a job that has to wait needs a place to wait in.
-  if (job_waits(job.spec.id) && !job.spec.restored) make_room(job);
+  auto* const waiting = queue_.contains(id) ? find(id) : nullptr;
+  if (waiting != nullptr && !restored) make_room(*waiting);
 }
 
 std::optional<Error> Core::refusal(const Job& job) {
@@ -55,10 +58,6 @@ std::optional<Error> Core::refusal(const Job& job) {
   auto answer = policy_.should_admit(policy_job(job), depth);
   if (answer.kind != Admission::Kind::reject) return std::nullopt;
   return Error{.code = Code::policy_rejected, .message = std::move(answer.reason)};
-}
-
-bool Core::job_waits(const JobId& id) const {
-  return queue_.contains(id);
 }
 
 // A queue over its capacity gives up a batch job, or refuses the newcomer.
@@ -111,7 +110,7 @@ void Core::wait_in_queue(Job& job) {
 }
 
 void Core::place_waiting() {
-  if (queue_.size() == 0) return;
+  if (queue_.size() == 0 || !placing_) return;
   std::set<std::string> open;  // models that some worker has room for
   for (const auto& [id, worker] : workers_) {
     if (worker.takes_work(now_)) open.insert(worker.registration.model);
@@ -123,10 +122,15 @@ void Core::place_waiting() {
     if (job.not_before_ms <= now_ && open.contains(job.spec.model)) order.push_back(queued.id);
     return JobQueue::Walk::go_on;
   });
+  std::map<std::string, int>
+      waits;  // answers of a script; it is not asked for a long queue at once
   for (const auto& id : order) {
     auto& job = *jobs_.at(id);
     if (!open.contains(job.spec.model)) continue;
-    place(job);
+    if (place(job) == Placed::waits && ++waits[job_model_] >= limits::policy_waits_max) {
+      open.erase(job_model_);
+      continue;
+    }
     const bool room = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
       return entry.second.registration.model == job_model_ && entry.second.takes_work(now_);
     });
@@ -135,10 +139,10 @@ void Core::place_waiting() {
   }
 }
 
-void Core::place(Job& job) {
+Core::Placed Core::place(Job& job) {
   job_model_ = job.spec.model;  // the job may be gone afterwards
   const auto workers = eligible(job);
-  if (workers.empty()) return;
+  if (workers.empty()) return Placed::nowhere;
   Decision decision{.job = job.spec.id,
                     .attempt = job.next_attempt,
                     .at_ms = now_,
@@ -158,12 +162,13 @@ void Core::place(Job& job) {
   }
   auto answer = policy_.schedule_job(policy_job(job), offered);
   decision.decided_by = std::move(answer.decided_by);
-  if (answer.kind == Placement::Kind::wait) return;
+  if (answer.kind == Placement::Kind::wait) return Placed::waits;
   if (answer.kind == Placement::Kind::reject) {
     decision.kind = Decision::Kind::rejected;
     decision.reason = answer.reason;
     actions_.push_back(Record{std::move(decision)});
-    return fail_job(job, {.code = Code::policy_rejected, .message = std::move(answer.reason)});
+    fail_job(job, {.code = Code::policy_rejected, .message = std::move(answer.reason)});
+    return Placed::refused;
   }
   // A policy that leaves the choice, or names a worker it was not offered: the cheapest one.
   const bool named =
@@ -174,6 +179,7 @@ void Core::place(Job& job) {
   const auto chosen = decision.candidates[at];
   actions_.push_back(Record{std::move(decision)});
   dispatch(job, chosen);
+  return Placed::placed;
 }
 
 std::vector<const WorkerState*> Core::eligible(const Job& job) const {
@@ -203,6 +209,7 @@ void Core::dispatch(Job& job, const Candidate& chosen) {
       job.spec.prompt_tokens_estimate + job.tokens_out - chosen.cached_tokens, 1));
   job.decode_left = job.expected_out;
   ++worker.outstanding;
+  if (busy_++ == 0) record_.busy_again(now_);
   worker.prefill_tokens_left += job.prefill_left;
   worker.decode_tokens_left += job.decode_left;
   const double service = job.prefill_left + output_weight * job.expected_out;
@@ -246,6 +253,10 @@ void Core::on(AttemptProgress& event) {
   set_left(*job, prefill, decode);
 }
 
+void Core::on(ClientStalled& event) {
+  if (auto* const job = attempt(event.job, event.attempt)) job->progress_at_ms = now_;
+}
+
 void Core::on(AttemptEnded& event) {
   auto* const job = attempt(event.job, event.attempt);
   if (job == nullptr) return;
@@ -266,7 +277,8 @@ void Core::on(AttemptFailed& event) {
         event.failure == Failure::unreachable || event.failure == Failure::worker_lost;
     if (gone) mark_unhealthy(*at);
     if (event.failure == Failure::overloaded) {
-      at->refuses_until_ms = now_ + event.error.retry_after_ms.value_or(limits::full_retry_ms);
+      const auto wait = event.error.retry_after_ms.value_or(limits::full_retry_ms);
+      at->refuses_until_ms = now_ + std::clamp<Millis>(wait, 0, limits::retry_ms_max);
     }
     if (event.failure == Failure::draining) at->draining = true;
   }
@@ -275,8 +287,9 @@ void Core::on(AttemptFailed& event) {
 
 void Core::fail_attempt(Job& job, Failure failure, Error error, bool resumable) {
   const auto from = job.worker_id;
+  const bool larger = error.code == Code::context_length_exceeded && needs_larger_context(job);
   leave_worker(job);
-  if ((job.tokens_out > 0 && !resumable) || !may_retry(job, failure, error)) {
+  if ((job.tokens_out > 0 && !resumable) || (!larger && !may_retry(job, failure, error))) {
     return fail_job(job, std::move(error));
   }
   job.avoid.insert(from);
@@ -293,6 +306,17 @@ void Core::fail_attempt(Job& job, Failure failure, Error error, bool resumable) 
   job.not_before_ms = elsewhere ? now_ : now_ + backoff(job.failures);
   actions_.push_back(JobChanged{job.spec.id, JobStatus::queued});
   place_again_ = true;
+}
+
+// True: another worker of its model has room for more tokens than the one that refused it.
+bool Core::needs_larger_context(Job& job) {
+  const auto* const at = worker(job.worker_id);
+  if (at == nullptr || at->external) return false;
+  job.context_needed = at->registration.context_tokens + 1;
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    const auto& told = entry.second.registration;
+    return told.model == job.spec.model && told.context_tokens >= job.context_needed;
+  });
 }
 
 Millis Core::backoff(unsigned failures) {
@@ -315,6 +339,7 @@ void Core::leave_worker(Job& job) {
     set_left(job, 0, 0);
     --at->outstanding;
   }
+  if (--busy_ == 0) record_.idle(now_);
   job.worker_id.clear();
   job.status = JobStatus::queued;
   place_again_ = true;

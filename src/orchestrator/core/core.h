@@ -71,6 +71,11 @@ struct AttemptProgress {
   std::int64_t prompt_done = 0;
   std::uint64_t engine_step = 0;
 };
+// The client takes nothing, so nothing is read from the worker: no fault of the worker.
+struct ClientStalled {
+  JobId job;
+  std::uint32_t attempt;
+};
 struct AttemptEnded {
   JobId job;
   std::uint32_t attempt;
@@ -88,8 +93,8 @@ struct AttemptFailed {
 };
 struct TimePassed {};
 using Event = std::variant<JobSubmitted, JobCancelled, WorkerRegistered, WorkerBeat, WorkerProbed,
-                           WorkerDrains, WorkerLeft, AttemptStarted, AttemptProgress, AttemptEnded,
-                           AttemptFailed, TimePassed>;
+                           WorkerDrains, WorkerLeft, AttemptStarted, AttemptProgress, ClientStalled,
+                           AttemptEnded, AttemptFailed, TimePassed>;
 
 // Actions, to be carried out in their order
 struct Dispatch {
@@ -145,6 +150,10 @@ class Core {
   // Never fails: an event that no longer applies does nothing.
   std::vector<Action> step(Event event, Millis now);
 
+  // No job is given to a worker any more; those that run are seen to their end.
+  void stop_placing() { placing_ = false; }
+  std::size_t jobs_at_workers() const { return busy_; }
+
   std::optional<JobView> job(const JobId& id, Millis now) const;
   const std::map<std::string, WorkerState>& workers() const { return workers_; }
   std::size_t queued(Priority priority) const { return queue_.size(priority); }
@@ -167,6 +176,7 @@ class Core {
   void on(WorkerLeft& event);
   void on(AttemptStarted& event);
   void on(AttemptProgress& event);
+  void on(ClientStalled& event);
   void on(AttemptEnded& event);
   void on(AttemptFailed& event);
   void on(TimePassed& event);
@@ -174,9 +184,9 @@ class Core {
   std::optional<Error> refusal(const Job& job);
   void make_room(Job& newcomer);
   void wait_in_queue(Job& job);
-  bool job_waits(const JobId& id) const;
   void place_waiting();
-  void place(Job& job);
+  enum class Placed { placed, refused, waits, nowhere };
+  Placed place(Job& job);
   std::vector<const WorkerState*> eligible(const Job& job) const;
   bool can_serve(const WorkerState& worker, const Job& job) const;
   void dispatch(Job& job, const Candidate& chosen);
@@ -184,10 +194,12 @@ class Core {
   void set_left(Job& job, double prefill, double decode);
   void fail_attempt(Job& job, Failure failure, Error error, bool resumable);
   bool may_retry(const Job& job, Failure failure, const Error& error);
+  bool needs_larger_context(Job& job);
   Millis backoff(unsigned failures);
   void end_job(Job& job, JobEnd end);
   void fail_job(Job& job, Error error);
 
+  void forget_address_of(const WorkerState& worker);
   void hear(WorkerState& worker);
   void mark_unhealthy(WorkerState& worker);
   void remove_worker(const std::string& id, bool clean_up);
@@ -212,6 +224,8 @@ class Core {
   std::map<std::string, WorkerState> workers_;
   Jobs jobs_;
   Millis now_ = 0;
+  bool placing_ = true;
+  std::size_t busy_ = 0;         // jobs at workers
   std::string job_model_;        // of the job being placed
   bool place_again_ = false;     // something changed that may let a waiting job start
   std::vector<Action> actions_;  // of the step in progress

@@ -276,6 +276,78 @@ TEST_F(CoreTest, EndsAJobWhoseDeadlinePasses) {
   EXPECT_NE(find<AbortAttempt>(ended), nullptr);
 }
 
+class RejectingPolicy final : public Policy {
+ public:
+  Placement schedule_job(const PolicyJob&, std::span<const PolicyWorker>) override {
+    return {.kind = Placement::Kind::reject, .worker = 0, .reason = "not today", .decided_by = ""};
+  }
+  Admission should_admit(const PolicyJob&, std::int64_t) override { return {}; }
+  std::optional<bool> should_retry(const PolicyJob&, std::uint32_t, const PolicyError&) override {
+    return std::nullopt;
+  }
+};
+
+// The job is gone while it is being submitted: nothing of it may be looked at afterwards.
+TEST_F(CoreTest, EndsAJobThatAPolicyRefusesAtItsPlacement) {
+  RejectingPolicy policy;
+  core_ = std::make_unique<Core>(CoreOptions{.queue_capacity = 1}, policy);
+  add_worker("a");
+  const auto ended = tell(JobSubmitted{job("1")}, 0);
+  ASSERT_NE(find<EndJob>(ended), nullptr);
+  EXPECT_EQ(find<EndJob>(ended)->end.error->code, Code::policy_rejected);
+  EXPECT_EQ(core_->jobs_live(), 0U);
+}
+
+// After a night without jobs the first that had to wait was told it would take a quarter of an
+// hour.
+TEST_F(CoreTest, DoesNotTakeAnIdleNightForSlowness) {
+  add_worker("a");
+  for (int i = 0; i < 10; ++i) {
+    tell(JobSubmitted{job(std::to_string(i))}, i * 100);
+    tell(AttemptEnded{JobId{std::to_string(i)}, 0, 10, StopReason::EOS}, i * 100 + 50);
+  }
+  constexpr Millis morning = 8 * 3'600'000;
+  EXPECT_LT(core_->retry_after_ms(morning), 200);
+  beat("a", morning);
+  for (int i = 10; i < 14; ++i) tell(JobSubmitted{job(std::to_string(i))}, morning);
+  EXPECT_LT(core_->retry_after_ms(morning), 200);
+  EXPECT_LT(core_->job(JobId{"13"}, morning)->predicted_start_ms, 1'000);
+}
+
+TEST_F(CoreTest, ForgetsAWorkerWhoseAddressAnotherHasTaken) {
+  Registration told;
+  told.worker_id = "old";
+  told.model = "m";
+  told.host = "10.0.0.1";
+  told.port = 8001;
+  tell(WorkerRegistered{.registration = told}, 0);
+  told.worker_id = "new";
+  told.model = "other";
+  const auto actions = tell(WorkerRegistered{.registration = told}, 10);
+  ASSERT_NE(find<ForgetWorker>(actions), nullptr);
+  EXPECT_EQ(find<ForgetWorker>(actions)->worker_id, "old");
+  EXPECT_FALSE(core_->serves("m", "execute"));
+}
+
+TEST_F(CoreTest, TakesAJobThatIsTooLongToAWorkerWithMoreRoom) {
+  add_worker("a");  // first by name, and equal otherwise
+  Registration large;
+  large.worker_id = "b";
+  large.model = "m";
+  large.context_tokens = 32'000;
+  large.tokenizer_hash = "t";
+  tell(WorkerRegistered{.registration = large}, 0);
+  auto first = tell(JobSubmitted{job("1")}, 0);
+  ASSERT_EQ(where(first), "a");
+  const auto moved =
+      tell(AttemptFailed{.job = JobId{"1"},
+                         .attempt = 0,
+                         .failure = Failure::backend,
+                         .error = {.code = Code::context_length_exceeded, .message = "too long"}},
+           10);
+  EXPECT_EQ(where(moved), "b");
+}
+
 // The clock of a machine that slept, or was set back, must not undo what has happened.
 TEST_F(CoreTest, IsNotConfusedByAClockThatGoesBack) {
   add_worker("a");

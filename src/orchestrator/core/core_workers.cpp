@@ -18,11 +18,26 @@ void Core::on(WorkerRegistered& event) {
   }
   worker.registration = std::move(event.registration);
   worker.external = event.external;
+  forget_address_of(worker);
   worker.fallback = event.fallback;
   worker.draining = false;
   worker.refuses_until_ms = 0;
   hear(worker);
   actions_.push_back(WorkerChanged{id});
+}
+
+// Another worker that was at this address is there no more.
+void Core::forget_address_of(const WorkerState& worker) {
+  const auto& told = worker.registration;
+  std::vector<std::string> replaced;
+  for (const auto& [id, other] : workers_) {
+    const auto& known = other.registration;
+    if (&other != &worker && !told.host.empty() && known.host == told.host &&
+        known.port == told.port) {
+      replaced.push_back(id);
+    }
+  }
+  for (const auto& id : replaced) remove_worker(id, false);
 }
 
 void Core::on(WorkerBeat& event) {
@@ -138,8 +153,11 @@ bool Core::check_worker(WorkerState& worker) {
 
 bool Core::overdue(const Job& job) const {
   if (job.spec.deadline_at_ms && now_ >= *job.spec.deadline_at_ms) return true;
-  if (job.at_worker()) return now_ - job.progress_at_ms >= options_.stall_ms;
-  return now_ - job.queued_at_ms >= options_.queue_timeout_ms;
+  // Embeddings show no progress; their attempt has a limit of its own.
+  const bool silent = job.spec.capability == "embeddings";
+  if (job.at_worker()) return !silent && now_ - job.progress_at_ms >= options_.stall_ms;
+  // What was accepted before a restart waits for its worker up to its deadline.
+  return !job.spec.restored && now_ - job.queued_at_ms >= options_.queue_timeout_ms;
 }
 
 void Core::give_up_or_move(Job& job) {
@@ -183,8 +201,10 @@ bool Core::can_serve(const WorkerState& worker, const Job& job) const {
   if (!able) return false;
   if (job.tokens_out > 0) {
     // Token ids mean the same only where the tokenizer is the same.
-    if (worker.external || told.tokenizer_hash != job.tokenizer_hash) return false;
+    const bool same = !told.tokenizer_hash.empty() && told.tokenizer_hash == job.tokenizer_hash;
+    if (worker.external || !same) return false;
   }
+  if (job.context_needed > 0 && told.context_tokens < job.context_needed) return false;
   return worker.external || told.context_tokens == 0 ||
          job.prompt_tokens + job.tokens_out < told.context_tokens;
 }

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/limits.h"
+
 namespace llorch {
 namespace {
 
@@ -27,9 +29,8 @@ void JobQueue::add(QueuedJob job) {
     for (const auto& [name, other] : tenants_) {
       if (other.waiting > 0 && &other != &tenant) least = std::min(least, other.served);
     }
-    if (least != std::numeric_limits<double>::infinity()) {
-      tenant.served = std::max(tenant.served, least);
-    }
+    if (least == std::numeric_limits<double>::infinity()) least = floor_;
+    tenant.served = std::max(tenant.served, least);
   }
   auto id = job.id;
   const auto [at, added] = jobs_.emplace(std::move(id), Waiting{std::move(job), arrivals_++});
@@ -39,8 +40,13 @@ void JobQueue::add(QueuedJob job) {
 bool JobQueue::remove(const JobId& id) {
   const auto found = jobs_.find(id);
   if (found == jobs_.end()) return false;
-  --tenants_[found->second.job.tenant].waiting;
+  auto& tenant = tenants_[found->second.job.tenant];
+  if (--tenant.waiting == 0) floor_ = std::max(floor_, tenant.served);
   jobs_.erase(found);
+  // Whoever waits for nothing comes back with the floor anyway.
+  if (tenants_.size() > limits::estimates_max) {
+    std::erase_if(tenants_, [](const auto& entry) { return entry.second.waiting == 0; });
+  }
   return true;
 }
 

@@ -68,6 +68,7 @@ class JobQueue {
     std::size_t waiting = 0;
   };
   std::unordered_map<std::string, Tenant> tenants_;
+  double floor_ = 0;  // the most that a tenant had been given when it last had nothing to wait for
 };
 
 }  // namespace llorch

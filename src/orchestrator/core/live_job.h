@@ -27,6 +27,7 @@ struct Core::Job {
   std::string tokenizer_hash;      // of the worker that made tokens_out
   std::int64_t prompt_tokens = 0;  // exact, once a worker has said so
   std::int64_t tokens_out = 0;
+  std::int64_t context_needed = 0;  // it was too long for a smaller one
   std::int64_t prompt_done = 0;
   std::uint64_t engine_step = 0;
   double expected_out = 1;

@@ -45,8 +45,16 @@ double ServiceRecord::expected_out(const JobSpec& job) const {
   return std::max(expected - static_cast<double>(job.tokens_out), 1.0);
 }
 
+void ServiceRecord::busy_again(Millis now) {
+  if (!idle_since_) return;
+  const auto gap = now - *idle_since_;
+  for (auto& end : ends_) end += gap;
+  idle_since_.reset();
+}
+
 std::optional<double> ServiceRecord::ms_per_end(Millis now) const {
   if (ends_.size() < 2) return std::nullopt;
+  now = std::min(now, idle_since_.value_or(now));
   // The open interval counts when it is already longer than those before: then it has slowed down.
   const auto closed =
       static_cast<double>(ends_.back() - ends_.front()) / static_cast<double>(ends_.size() - 1);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -16,6 +17,9 @@ class ServiceRecord {
   void ended(const JobSpec& job, std::int64_t tokens_out, Millis now);
   // Tokens that a job will probably generate. Shape: 1..max_tokens, where that is given.
   double expected_out(const JobSpec& job) const;
+  // Between these two no job is at a worker: that time says nothing of how fast jobs end.
+  void idle(Millis now) { idle_since_ = now; }
+  void busy_again(Millis now);
   // Mean time between two ends lately, while there was work; nullopt before the second one.
   std::optional<double> ms_per_end(Millis now) const;
 
@@ -25,7 +29,8 @@ class ServiceRecord {
     double share = 1;  // of max_tokens, of the jobs that gave it
   };
   std::unordered_map<std::string, Mean> means_;  // by tenant, NUL, model; bounded
-  std::deque<Millis> ends_;                      // the newest, oldest first
+  std::optional<Millis> idle_since_ = 0;
+  std::deque<Millis> ends_;  // the newest, oldest first
 };
 
 }  // namespace llorch
