@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "orchestrator/frame_event.h"
 #include "orchestrator/frame_splitter.h"
 #include "orchestrator/service.h"
 #include "protocol/error_body.h"
@@ -232,12 +233,8 @@ bool Attempt::take(const RelayFrame& frame) {
 }
 
 void Attempt::take_started(const RelayFrame& frame) {
-  const SseEvent event{.type = std::string(frame.type),
-                       .data = std::string(frame.data),
-                       .id = std::string(frame.id)};
-  const auto decoded = decode_job_event(event);
-  if (!decoded || !*decoded) return;
-  const auto* const started = std::get_if<StartedEvent>(&**decoded);
+  const auto event = event_of(frame);
+  const auto* const started = event ? std::get_if<StartedEvent>(&*event) : nullptr;
   if (started == nullptr) return;
   job_->prompt_tokens = started->prompt_tokens;
   job_->cached_tokens = started->cached_tokens;
@@ -250,10 +247,8 @@ void Attempt::take_started(const RelayFrame& frame) {
 }
 
 void Attempt::take_metrics(const RelayFrame& frame) {
-  const SseEvent event{.type = std::string(frame.type), .data = std::string(frame.data), .id = {}};
-  const auto decoded = decode_job_event(event);
-  if (!decoded || !*decoded) return;
-  if (const auto* const told = std::get_if<MetricsEvent>(&**decoded)) {
+  const auto event = event_of(frame);
+  if (const auto* const told = event ? std::get_if<MetricsEvent>(&*event) : nullptr) {
     service_.tell(AttemptProgress{.job = job_->id,
                                   .attempt = number_,
                                   .tokens_out = static_cast<std::int64_t>(job_->tokens.size()),
@@ -302,12 +297,10 @@ void Attempt::take_finish(const RelayFrame& frame, const StreamPosition& positio
   }
   job_->finished = true;
   auto reason = StopReason::EOS;
-  if (job_->kind == JobKind::task) {
-    const SseEvent event{
-        .type = std::string(frame.type), .data = std::string(frame.data), .id = {}};
-    const auto decoded = decode_job_event(event);
-    if (decoded && *decoded) {
-      if (const auto* const end = std::get_if<EndEvent>(&**decoded)) reason = end->stop_reason;
+  if (task) {
+    const auto event = event_of(frame);
+    if (const auto* const end = event ? std::get_if<EndEvent>(&*event) : nullptr) {
+      reason = end->stop_reason;
     }
   }
   if (job_->kind == JobKind::task || !job_->stream) over_ = job_->closed = true;

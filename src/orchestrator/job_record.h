@@ -27,7 +27,7 @@ struct KeptFrame {
 };
 
 struct JobRecord {
-  explicit JobRecord(asio::any_io_executor executor) : bell(executor), room(executor) {}
+  explicit JobRecord(const asio::any_io_executor& executor) : bell(executor), room(executor) {}
 
   JobId id;
   JobKind kind = JobKind::task;
@@ -73,6 +73,8 @@ struct JobRecord {
   // The attempt that runs; asks it to stop.
   std::function<void()> abort;
 
+  // Of one that failed; else null.
+  const Error* error() const { return end && end->error ? &*end->error : nullptr; }
   bool openai() const { return kind == JobKind::chat || kind == JobKind::completions; }
   std::int64_t next_seq() const {
     return first_token_seq + static_cast<std::int64_t>(tokens.size());

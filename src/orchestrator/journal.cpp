@@ -99,11 +99,12 @@ Task<Result<std::optional<JobId>>> Journal::job_of_key(std::string tenant, std::
   };
   auto found = co_await ask_store<Found>(executor_, store_, ask);
   if (!found) co_return fail(found.error());
-  if (!*found) co_return std::nullopt;
-  if ((*found)->idempotency_hash != body_sha256) {
+  const auto job = std::move(*found);
+  if (!job) co_return std::nullopt;
+  if (job->idempotency_hash != body_sha256) {
     co_return fail(Code::conflict, "this Idempotency-Key was used with another body");
   }
-  co_return (*found)->job_id;
+  co_return job->job_id;
 }
 
 void Journal::changed(const JobRecord& job, std::optional<std::string> tokenizer_hash) {
@@ -165,9 +166,9 @@ UpdateJob end_of(const JobRecord& job, WallTime now) {
                    .prompt_tokens = job.prompt_tokens,
                    .cached_tokens = job.cached_tokens,
                    .tokens_out = static_cast<std::int64_t>(job.tokens.size())};
-  if (job.end && job.end->error) {
-    update.error_code = wire_name(job.end->error->code);
-    update.error_message = job.end->error->message;
+  if (const auto* const error = job.error()) {
+    update.error_code = wire_name(error->code);
+    update.error_message = error->message;
   } else if (job.end) {
     update.stop_reason = wire_name(job.end->stop_reason);
   }
@@ -242,14 +243,15 @@ Task<Journal::Recalled> Journal::recall(JobId id) {
     if (!frames) return fail(frames.error());
     return Rows{std::move(*job), std::move(*frames)};
   };
-  const auto rows = co_await ask_store<Rows>(executor_, store_, ask);
+  const auto answer = co_await ask_store<Rows>(executor_, store_, ask);
+  const auto rows = answer.value_or(Rows{});
   Recalled recalled;
-  if (!rows || !rows->job) co_return recalled;
-  recalled.job = record_of(executor_, *rows->job);
-  if (!has_ended(rows->job->status)) co_return recalled;
+  if (!rows.job) co_return recalled;
+  recalled.job = record_of(executor_, *rows.job);
+  if (!has_ended(rows.job->status)) co_return recalled;
   recalled.job->closed = true;
-  if (rows->frames) {
-    const auto frames = decode_frames(*rows->frames);
+  if (rows.frames) {
+    const auto frames = decode_frames(*rows.frames);
     for (const auto& frame : frames.value_or(std::vector<LoggedFrame>{})) {
       take_frame(*recalled.job, static_cast<std::int64_t>(frame.seq), frame.bytes);
     }

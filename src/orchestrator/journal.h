@@ -83,10 +83,11 @@ struct Restored {
   };
   std::vector<Task> tasks;
 };
-Result<Restored> restore(asio::any_io_executor executor, const Clock& clock, Store& store,
+Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clock, Store& store,
                          EventLog& log, Millis job_timeout_ms);
 // A stored row as a record without frames.
-std::shared_ptr<JobRecord> record_of(asio::any_io_executor executor, const StoredJob& stored);
+std::shared_ptr<JobRecord> record_of(const asio::any_io_executor& executor,
+                                     const StoredJob& stored);
 // A frame as it was kept, put behind the others: for readers with the id they see.
 void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame);
 

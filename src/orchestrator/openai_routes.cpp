@@ -70,9 +70,8 @@ Task<void> first_bytes(const Call& call, JobRecord& job) {
 
 Task<void> stream_reply(Call& call, JobRecord& job) {
   co_await first_bytes(call, job);
-  if (job.end && job.end->error && job.tokens.empty()) {
-    co_return co_await reply_error(call, *job.end->error);
-  }
+  const auto* const failed = job.tokens.empty() ? job.error() : nullptr;
+  if (failed != nullptr) co_return co_await reply_error(call, *failed);
   auto headers = queue_headers(call, job, "text/event-stream");
   headers.add("Cache-Control", "no-cache");
   headers.add("X-Accel-Buffering", "no");
@@ -102,7 +101,8 @@ Task<void> stream_reply(Call& call, JobRecord& job) {
 
 Task<void> whole_reply(Call& call, JobRecord& job) {
   while (!job.closed && !call.exchange.disconnected()) co_await job.bell.wait();
-  if (job.end && job.end->error) co_return co_await reply_error(call, *job.end->error);
+  const auto* const failed = job.error();
+  if (failed != nullptr) co_return co_await reply_error(call, *failed);
   if (!job.finished) {
     const Error error{.code = Code::cancelled, .message = "the request was cancelled"};
     co_return co_await reply_error(call, error);

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "orchestrator/frame_event.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/submission.h"
 #include "protocol/job_stream.h"
@@ -29,18 +30,15 @@ std::optional<WallTime> wall_time(const std::optional<std::int64_t>& ms) {
 
 // What the frame says of the end of its job; nullopt: it is not the last one.
 std::optional<JobEnd> end_in(std::string_view frame) {
-  SseParser parser;
-  std::vector<SseEvent> events;
-  if (!parser.feed(frame, events) || events.size() != 1) return std::nullopt;
-  const auto decoded = decode_job_event(events.front());
-  if (!decoded || !*decoded) return std::nullopt;
-  if (const auto* const end = std::get_if<EndEvent>(&**decoded)) {
+  const auto event = event_in(frame);
+  if (!event) return std::nullopt;
+  if (const auto* const end = std::get_if<EndEvent>(&*event)) {
     const bool cancelled = end->stop_reason == StopReason::CANCELLED;
     return JobEnd{.status = cancelled ? JobStatus::cancelled : JobStatus::completed,
                   .error = {},
                   .stop_reason = end->stop_reason};
   }
-  if (const auto* const error = std::get_if<ErrorEvent>(&**decoded)) {
+  if (const auto* const error = std::get_if<ErrorEvent>(&*event)) {
     return JobEnd{.status = JobStatus::failed, .error = error->error, .stop_reason = {}};
   }
   return std::nullopt;
@@ -48,16 +46,12 @@ std::optional<JobEnd> end_in(std::string_view frame) {
 
 // The seed that the job's first worker was given, and told its reader.
 std::optional<std::uint64_t> seed_in(std::string_view frame) {
-  SseParser parser;
-  std::vector<SseEvent> events;
-  if (!parser.feed(frame, events) || events.size() != 1) return std::nullopt;
-  const auto decoded = decode_job_event(events.front());
-  if (!decoded || !*decoded) return std::nullopt;
-  const auto* const started = std::get_if<StartedEvent>(&**decoded);
+  const auto event = event_in(frame);
+  const auto* const started = event ? std::get_if<StartedEvent>(&*event) : nullptr;
   return started == nullptr ? std::nullopt : std::optional(started->seed);
 }
 
-Result<Restored::Task> restore_task(asio::any_io_executor executor, const Clock& clock,
+Result<Restored::Task> restore_task(const asio::any_io_executor& executor, const Clock& clock,
                                     const StoredJob& stored, EventLog& log, Millis job_timeout_ms) {
   auto request = decode_task(stored.body);
   if (!request) return fail(request.error());
@@ -99,8 +93,9 @@ Result<Restored::Task> restore_task(asio::any_io_executor executor, const Clock&
 
 }  // namespace
 
-std::shared_ptr<JobRecord> record_of(asio::any_io_executor executor, const StoredJob& stored) {
-  auto job = std::make_shared<JobRecord>(std::move(executor));
+std::shared_ptr<JobRecord> record_of(const asio::any_io_executor& executor,
+                                     const StoredJob& stored) {
+  auto job = std::make_shared<JobRecord>(executor);
   job->id = stored.job_id;
   job->kind = kind_of(stored.route);
   job->correlation_id = stored.correlation_id;
@@ -141,7 +136,7 @@ void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame) {
   job.frames.push_back(std::move(kept));
 }
 
-Result<Restored> restore(asio::any_io_executor executor, const Clock& clock, Store& store,
+Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clock, Store& store,
                          EventLog& log, Millis job_timeout_ms) {
   const auto ended = store.write(EndAbandoned{.ended_at_ms = wall_ms(clock.wall()),
                                               .error_code = std::string(wire_name(Code::internal)),

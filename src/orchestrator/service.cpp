@@ -55,9 +55,10 @@ net::Url worker_url(const Registration& registration) {
   return url;
 }
 
-std::string last_frame(const JobRecord& job) {
+std::string last_frame(const JobRecord& job, const JobEnd& end) {
   std::string frame;
-  const auto& end = *job.end;
+  const auto error =
+      end.error.value_or(Error{.code = Code::cancelled, .message = "the request was cancelled"});
   if (job.kind == JobKind::task) {
     if (end.status == JobStatus::cancelled) {
       std::string data;
@@ -68,12 +69,10 @@ std::string last_frame(const JobRecord& job) {
           .end();
       append_sse_frame(frame, std::to_string(last_seq(job)), "end", data);
     } else {
-      append_error_event(frame, last_seq(job), *end.error, job.correlation_id);
+      append_error_event(frame, last_seq(job), error, job.correlation_id);
     }
     return frame;
   }
-  const Error cancelled{.code = Code::cancelled, .message = "the request was cancelled"};
-  const auto& error = end.error ? *end.error : cancelled;
   append_sse_frame(frame, {}, {}, error_body(error, job.correlation_id, ErrorShape::openai));
   append_sse_frame(frame, {}, {}, "[DONE]");
   return frame;
@@ -99,8 +98,8 @@ void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec spec) {
   job->accepted_wall = clock_.wall();
   jobs_.emplace(job->id, job);
   tell(JobSubmitted{std::move(spec)});
-  const bool refused = job->end && job->end->status == JobStatus::failed;
-  ++figures_.enqueued[refused ? std::string(wire_name(job->end->error->code)) : "accepted"];
+  const auto* const refused = job->error();
+  ++figures_.enqueued[refused == nullptr ? "accepted" : std::string(wire_name(refused->code))];
 }
 
 void Orchestrator::cancel(const JobId& id, std::string_view reason) {
@@ -205,13 +204,13 @@ void Orchestrator::carry_out(EndJob& action) {
   const auto job = find(action.job);
   if (!job) return;
   job->status = action.end.status;
-  job->end = std::move(action.end);
+  job->end = action.end;
   job->ended_wall = clock_.wall();
   if (!job->worker_id.empty()) {
     ++figures_.dispatched[{job->worker_id, std::string(wire_name(job->status))}];
   }
   if (job->status != JobStatus::completed && !job->closed) {
-    auto frame = last_frame(*job);
+    auto frame = last_frame(*job, action.end);
     if (job->kind == JobKind::task) {
       const auto seq = last_seq(*job);
       if (journal_ != nullptr) journal_->keep(job->id, seq, frame);
@@ -234,7 +233,7 @@ void Orchestrator::carry_out(EndJob& action) {
              {"worker_id", job->worker_id},
              {"attempt", static_cast<std::int64_t>(job->attempt)},
              {"tokens_out", static_cast<std::int64_t>(job->tokens.size())},
-             {"code", job->end->error ? wire_name(job->end->error->code) : ""}});
+             {"code", job->error() == nullptr ? "" : wire_name(job->error()->code)}});
   ended_.push_back(job->id);
   forget_ended();
 }
@@ -341,8 +340,8 @@ Task<void> Orchestrator::keep_time() {
 void Orchestrator::cancel_abandoned() {
   std::vector<JobId> abandoned;
   for (const auto& [id, job] : jobs_) {
+    const auto alone_ms = elapsed_ms(job->alone_since.value_or(clock_.now()), clock_.now());
     if (job->end || !job->alone_since) continue;
-    const auto alone_ms = elapsed_ms(*job->alone_since, clock_.now());
     if (alone_ms >= static_cast<double>(options_.task_grace_ms)) abandoned.push_back(id);
   }
   for (const auto& id : abandoned) cancel(id, "client_gone");

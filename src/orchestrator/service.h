@@ -120,6 +120,6 @@ class Orchestrator {
 // Where a worker listens. The path is "/".
 net::Url worker_url(const Registration& registration);
 // The frame by which a job that did not complete ends, in the words of its kind.
-std::string last_frame(const JobRecord& job);
+std::string last_frame(const JobRecord& job, const JobEnd& end);
 
 }  // namespace llorch

@@ -73,12 +73,12 @@ Task<bool> accepted_before(Call& call, const std::string& tenant, const std::str
   auto hash = sha256_of(body);
   const auto known =
       co_await call.service.journal()->job_of_key(tenant, std::move(given), std::move(hash));
-  if (known && !*known) co_return false;
   if (!known) {
     co_await reply_error(call, known.error());
     co_return true;
   }
-  const auto job = co_await call.service.recall(**known);
+  const auto id = known->value_or(JobId{});
+  const auto job = id.value.empty() ? nullptr : co_await call.service.recall(id);
   if (!job) co_return false;
   call.job_id = job->id.value;
   auto reply = accepted_text(call.service, *job);
@@ -115,8 +115,8 @@ Task<void> submit_task_route(Call& call) {
     if (!kept) co_return co_await reply_error(call, kept.error());
   }
   call.service.submit(job, std::move(spec));
-  const bool refused = job->status == JobStatus::failed && job->worker_id.empty();
-  if (refused) co_return co_await reply_error(call, *job->end->error);
+  const auto* const refused = job->worker_id.empty() ? job->error() : nullptr;
+  if (refused != nullptr) co_return co_await reply_error(call, *refused);
   auto reply = accepted_text(call.service, *job);
   co_await reply_json(call, 202, std::move(reply));
 }

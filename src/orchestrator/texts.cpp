@@ -31,12 +31,12 @@ void append_time(JsonObjectWriter& row, std::string_view name,
 }
 
 void append_error(JsonObjectWriter& row, const JobRecord& job) {
-  if (!job.end || !job.end->error) return;
-  const auto& error = *job.end->error;
+  const auto* const error = job.error();
+  if (error == nullptr) return;
   JsonObjectWriter(row.key("error"))
-      .string("code", wire_name(client_code(error.code)))
-      .string("message", error.message)
-      .boolean("retriable", is_retriable(error.code))
+      .string("code", wire_name(client_code(error->code)))
+      .string("message", error->message)
+      .boolean("retriable", is_retriable(error->code))
       .end();
 }
 
