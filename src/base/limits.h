@@ -124,6 +124,12 @@ inline constexpr int resume_attempts_max = 6;              // without a new even
 inline constexpr std::size_t error_bytes_max = 64 * kib;   // of a refusal's body
 inline constexpr std::int64_t silent_wait_ms = 300;        // longer, and a person wonders
 
+// llorch as a client of orchestratord
+inline constexpr std::int64_t fleet_reply_ms = 30'000;   // it answers in 5; its disk may be busy
+inline constexpr std::int64_t top_period_ms = 1'000;     // what an eye can follow
+inline constexpr std::uint64_t jobs_listed_max = 1'000;  // of one GET /v2/tasks
+inline constexpr std::size_t idempotency_key_bytes_max = 256;  // of POST /v2/tasks
+
 // Model files
 inline constexpr std::uint64_t gguf_header_bytes_max = 256 * mib;  // the largest known: 30 MiB
 inline constexpr std::uint64_t gguf_tensors_max = 65'536;          // the largest known: 2 000

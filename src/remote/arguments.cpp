@@ -1,9 +1,7 @@
 #include "remote/arguments.h"
 
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 #include <optional>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -11,8 +9,10 @@
 #include "console/command_line.h"
 #include "console/json_output.h"
 #include "pool/root.h"
-#include "protocol/utf8.h"
 #include "remote/completion.h"
+#include "remote/fleet_arguments.h"
+#include "remote/prompt_flags.h"
+#include "sys/file_system.h"
 
 namespace llorch {
 namespace {
@@ -21,6 +21,8 @@ constexpr const char* examples =
     "  llorch infer --worker localhost:8080 --prompt \"Why is the sky blue?\" --max-tokens 100\n"
     "  git log -5 | llorch infer --worker localhost:8080 --system \"Summarise\" --prompt -\n"
     "  llorch infer --worker localhost:8080 --prompt \"2 + 2 =\" --raw --temperature 0 --json\n"
+    "  llorch jobs submit --model qwen --prompt \"Hello\" --follow\n"
+    "  llorch workers list\n"
     "  llorch host add gpu-1 --user me\n"
     "  llorch pool worker spawn --gpu 0 --model qwen --host gpu-1\n"
     "  source <(llorch completion bash)\n";
@@ -30,6 +32,7 @@ struct Flags {
   std::optional<std::string> orchestrator_url;
   std::string shell;
   HostCommand host;
+  FleetFlags fleet;
 };
 
 CLI::App* declare_infer(CLI::App& app, Flags& flags) {
@@ -39,17 +42,7 @@ CLI::App* declare_infer(CLI::App& app, Flags& flags) {
   infer->add_option("--orchestrator-url", flags.orchestrator_url,
                     "orchestratord to ask (default " + to.orchestrator_url + ")");
   infer->add_option("--model", to.model, "model to ask for, through orchestratord");
-  infer->add_option("--prompt", to.prompt, "a user message, or - for stdin")->required();
-  infer->add_option("--max-tokens", to.max_tokens, "longest answer (default 512)")
-      ->check(CLI::PositiveNumber);
-  infer->add_option("--temperature", to.temperature, "0 = always the likeliest (default 1)")
-      ->check(CLI::Range(0.0, 2.0));
-  infer->add_option("--seed", to.seed, "makes a random answer repeatable");
-  infer->add_option("--system", to.system, "a system message before the prompt");
-  infer->add_option("--stop", to.stop, "ends the answer; may be given up to 16 times")
-      ->allow_extra_args(false);
-  infer->add_flag("--raw", to.raw, "the bare prompt, without the model's chat template");
-  infer->add_flag("--json", to.json, "one JSON object at the end in place of the text");
+  declare_prompt_flags(*infer, to);
   infer->footer(std::string("Examples:\n") + examples);
   return infer;
 }
@@ -97,7 +90,10 @@ CLI::App* declare_host(CLI::App& app, Flags& flags) {
 
 void add_flags(std::vector<std::string>& words, const CLI::App& command) {
   for (const auto* option : command.get_options()) {
-    for (const auto& name : option->get_lnames()) words.push_back("--" + name);
+    for (const auto& name : option->get_lnames()) {
+      const auto word = "--" + name;
+      if (std::ranges::find(words, word) == words.end()) words.push_back(word);
+    }
   }
 }
 
@@ -135,71 +131,38 @@ Result<std::variant<RemoteCommand, int>> parse_pool(int argc, const char* const*
   return RemoteCommand{std::move(std::get<CopyCommand>(*request))};
 }
 
-Result<std::string> read_stdin() {
-  std::string text;
-  char chunk[16 * limits::kib];
-  for (;;) {
-    const ssize_t got = ::read(STDIN_FILENO, chunk, sizeof chunk);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      return fail(Code::internal, std::string("stdin: ") + std::strerror(errno),
-                  "give stdin a file or a pipe, or the prompt itself to --prompt");
-    }
-    if (got == 0) return text;
-    text.append(chunk, static_cast<std::size_t>(got));
-    if (text.size() > limits::prompt_bytes_max) {
-      return fail(Code::too_large, "stdin: a prompt of more than 1 MiB", "shorten the prompt");
-    }
-  }
+Result<Settings> settings_now() {
+  const auto files = make_file_system();
+  return load_settings(default_settings_sources(find_root(*files).path));
 }
 
-Result<void> check_text(const char* flag, std::string_view text) {
-  if (text.size() > limits::prompt_bytes_max) {
-    return fail(Code::too_large, std::string(flag) + ": more than 1 MiB", "shorten the text");
-  }
-  if (is_utf8(text)) return {};
-  return fail(Code::invalid_request, std::string(flag) + ": not UTF-8 text",
-              "convert it: iconv -t UTF-8");
-}
-
-Result<void> check(const InferOptions& options) {
-  const auto refuse = [](const char* why) {
-    return fail(Code::invalid_request, why, "llorch infer --help");
-  };
-  if (options.prompt.empty()) return refuse("--prompt: is empty");
-  if (const auto ok = check_text("--prompt", options.prompt); !ok) return ok;
-  if (const auto ok = check_text("--system", options.system); !ok) return ok;
-  if (options.stop.size() > limits::stop_strings_max) {
-    return refuse("--stop: given more than 16 times");
-  }
-  for (const auto& stop : options.stop) {
-    if (stop.empty() || stop.size() > limits::stop_bytes_max || !is_utf8(stop)) {
-      return refuse("--stop: want 1 to 256 bytes of UTF-8 text");
-    }
-  }
-  if (options.raw && !options.system.empty()) {
-    return refuse("--system: a --raw prompt has no messages");
-  }
-  return {};
+// Flag over environment and files over the default, which `url` holds.
+void take_orchestrator(const Settings& settings, const std::optional<std::string>& flag,
+                       std::string& url, std::string& token) {
+  url = (flag ? flag : settings.text("orchestrator_url")).value_or(url);
+  token = settings.text("api_token").value_or("");
 }
 
 Result<InferOptions> infer_options(Flags flags) {
   auto options = std::move(flags.infer);
-  const auto files = make_file_system();
-  const auto settings = load_settings(default_settings_sources(find_root(*files).path));
+  const auto settings = settings_now();
   if (!settings) return fail(settings.error());
-  const auto url =
-      flags.orchestrator_url ? flags.orchestrator_url : settings->text("orchestrator_url");
-  options.orchestrator_url = url.value_or(options.orchestrator_url);
+  take_orchestrator(*settings, flags.orchestrator_url, options.orchestrator_url, options.api_token);
   options.worker_token = settings->text("worker.token").value_or("");
-  options.api_token = settings->text("api_token").value_or("");
-  if (options.prompt == "-") {
-    auto text = read_stdin();
-    if (!text) return fail(text.error());
-    options.prompt = std::move(*text);
-  }
-  if (const auto ok = check(options); !ok) return fail(ok.error());
+  if (const auto ok = finish_prompt(options, "llorch infer --help"); !ok) return fail(ok.error());
   return options;
+}
+
+Result<RemoteCommand> fleet_command(FleetFlags flags) {
+  auto command = std::move(flags.command);
+  if (command.kind == FleetCommand::Kind::policy_test) return command;
+  const auto settings = settings_now();
+  if (!settings) return fail(settings.error());
+  take_orchestrator(*settings, flags.orchestrator_url, command.orchestrator_url, command.api_token);
+  if (command.kind != FleetCommand::Kind::jobs_submit || !flags.follow) return command;
+  command.task.orchestrator_url = std::move(command.orchestrator_url);
+  command.task.api_token = std::move(command.api_token);
+  return std::move(command.task);
 }
 
 }  // namespace
@@ -214,12 +177,19 @@ Result<std::variant<RemoteCommand, int>> parse_remote_command(int argc, const ch
   const auto* infer = declare_infer(app, flags);
   declare_pool(app);
   const auto* host = declare_host(app, flags);
+  declare_fleet(app, flags.fleet);
   declare_completion(app, flags);
   if (const auto ended = parse_command_line(app, argc, argv)) return *ended;
   if (infer->parsed()) {
     auto options = infer_options(std::move(flags));
     if (!options) return fail(options.error());
     return RemoteCommand{std::move(*options)};
+  }
+  if (flags.fleet.given) {
+    if (const auto ok = finish_fleet(flags.fleet); !ok) return fail(ok.error());
+    auto command = fleet_command(std::move(flags.fleet));
+    if (!command) return fail(command.error());
+    return std::move(*command);
   }
   if (host->parsed()) return RemoteCommand{std::move(flags.host)};
   auto script = completion(app, flags.shell);

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "base/result.h"
+#include "remote/fleet_options.h"
 #include "remote/host_command.h"
 #include "remote/infer_options.h"
 #include "remote/pool_arguments.h"
@@ -14,8 +15,8 @@ namespace llorch {
 struct PrintText {
   std::string text;  // for stdout
 };
-using RemoteCommand =
-    std::variant<InferOptions, PrintText, PoolCommand, InstallCommand, CopyCommand, HostCommand>;
+using RemoteCommand = std::variant<InferOptions, PrintText, PoolCommand, InstallCommand,
+                                   CopyCommand, HostCommand, FleetCommand>;
 
 // Parses flags, environment and settings, and reads stdin where the prompt is "-".
 // An ExitCode in place of a command: everything is printed already (--help, a usage error).

@@ -160,14 +160,115 @@ TEST(Arguments, TakeTokensFromTheSettingsFileWhereTheEnvironmentHasNone) {
 
 // clause: C-1
 TEST(Arguments, ShowHelpWithExamples) {
-  for (const std::vector<const char*>& words :
-       {std::vector<const char*>{"--help"}, {"infer", "--help"}, {"completion", "--help"}}) {
+  for (const std::vector<const char*>& words : {std::vector<const char*>{"--help"},
+                                                {"infer", "--help"},
+                                                {"completion", "--help"},
+                                                {"jobs", "--help"},
+                                                {"jobs", "submit", "--help"},
+                                                {"workers", "drain", "--help"},
+                                                {"explain", "--help"},
+                                                {"policy", "test", "--help"},
+                                                {"top", "--help"}}) {
     testing::internal::CaptureStdout();
     const auto parsed = parse(words);
     const auto said = testing::internal::GetCapturedStdout();
     ASSERT_TRUE(parsed);
     EXPECT_EQ(std::get<int>(*parsed), exit_ok);
     EXPECT_NE(said.find("Examples:"), said.npos) << said;
+  }
+}
+
+FleetCommand fleet_of(const Parsed& parsed) {
+  const auto* command = parsed ? std::get_if<RemoteCommand>(&*parsed) : nullptr;
+  const auto* fleet = command ? std::get_if<FleetCommand>(command) : nullptr;
+  EXPECT_NE(fleet, nullptr) << (parsed ? "" : parsed.error().message);
+  return fleet ? *fleet : FleetCommand{};
+}
+
+// clause: C-23
+TEST(Arguments, TakeTheCommandsOfAFleet) {
+  using Kind = FleetCommand::Kind;
+  struct Case {
+    Kind kind;
+    std::vector<const char*> words;
+  };
+  const Case cases[] = {{Kind::jobs_list, {"jobs", "list"}},
+                        {Kind::jobs_show, {"jobs", "show", "x"}},
+                        {Kind::jobs_events, {"jobs", "events", "x", "--after", "0", "--json"}},
+                        {Kind::jobs_cancel, {"jobs", "cancel", "x"}},
+                        {Kind::workers_list, {"workers", "list", "--json"}},
+                        {Kind::workers_drain, {"workers", "drain", "x"}},
+                        {Kind::explain, {"explain", "x"}},
+                        {Kind::policy_show, {"policy", "show"}},
+                        {Kind::policy_validate, {"policy", "validate", "x"}},
+                        {Kind::policy_deploy, {"policy", "deploy", "x"}},
+                        {Kind::policy_rollback, {"policy", "rollback"}},
+                        {Kind::policy_test, {"policy", "test", "x"}},
+                        {Kind::top, {"top", "--once"}}};
+  for (const auto& [kind, words] : cases) {
+    SCOPED_TRACE(words.back());
+    const auto command = fleet_of(parse(words));
+    EXPECT_EQ(command.kind, kind);
+    const bool takes = words.back() == std::string("x");
+    if (takes) {
+      EXPECT_EQ(command.id + command.file, "x");
+    }
+  }
+  const auto listed = fleet_of(parse({"jobs", "list", "--status", "failed", "--model", "m",
+                                      "--limit", "7", "--orchestrator-url", "http://h:1"}));
+  EXPECT_EQ(listed.status + listed.model, "failedm");
+  EXPECT_EQ(listed.limit, 7U);
+  EXPECT_EQ(listed.orchestrator_url, "http://h:1");
+}
+
+// clause: C-24
+TEST(Arguments, SubmitIsATaskOrFollowsOne) {
+  const auto command = fleet_of(
+      parse({"jobs", "submit", "--model", "m", "--prompt", "Hi", "--max-tokens", "9", "--priority",
+             "batch", "--tenant", "t", "--deadline-ms", "5", "--idempotency-key", "k"}));
+  EXPECT_EQ(command.kind, FleetCommand::Kind::jobs_submit);
+  EXPECT_TRUE(command.task.batch);
+  EXPECT_EQ(command.task.tenant + command.task.idempotency_key, "tk");
+  EXPECT_EQ(command.task.deadline_ms, 5U);
+  const auto followed = infer_of(parse({"jobs", "submit", "--model", "m", "--prompt", "Hi",
+                                        "--follow", "--orchestrator-url", "http://h:1"}));
+  EXPECT_EQ(followed.model, "m");
+  EXPECT_EQ(followed.orchestrator_url, "http://h:1");
+  EXPECT_TRUE(followed.worker.empty());
+}
+
+// clause: C-23, C-24
+TEST(Arguments, RefuseWhatNoOrchestratorWouldTake) {
+  const std::string long_key(257, 'k');
+  const std::vector<const char*> cases[] = {
+      {"jobs"},
+      {"jobs", "lst"},
+      {"jobs", "show"},
+      {"jobs", "show", ""},
+      {"jobs", "list", "--limit", "0"},
+      {"jobs", "list", "--limit", "1001"},
+      {"jobs", "list", "--status", "done"},
+      {"jobs", "events", "x", "--after", "-1"},
+      {"jobs", "submit", "--prompt", "x"},
+      {"jobs", "submit", "--model", "m", "--prompt", ""},
+      {"jobs", "submit", "--model", "m", "--prompt", "x", "--priority", "urgent"},
+      {"jobs", "submit", "--model", "m", "--prompt", "x", "--deadline-ms", "0"},
+      {"jobs", "submit", "--model", "m", "--prompt", "x", "--idempotency-key", "a\nb"},
+      {"jobs", "submit", "--model", "m", "--prompt", "x", "--idempotency-key", long_key.c_str()},
+      {"workers", "drain"},
+      {"policy", "deploy"},
+      {"explain"}};
+  for (const auto& words : cases) {
+    SCOPED_TRACE(words.back());
+    testing::internal::CaptureStderr();
+    const auto parsed = parse(words);
+    testing::internal::GetCapturedStderr();
+    if (parsed) {
+      ASSERT_TRUE(std::holds_alternative<int>(*parsed));
+      EXPECT_EQ(std::get<int>(*parsed), exit_usage);
+    } else {
+      EXPECT_EQ(exit_code(parsed.error().code), exit_usage);
+    }
   }
 }
 
@@ -268,7 +369,9 @@ TEST(Completion, NamesEveryCommandAndItsFlags) {
     const auto parsed = parse({"completion", shell});
     ASSERT_TRUE(parsed);
     const auto& script = std::get<PrintText>(std::get<RemoteCommand>(*parsed)).text;
-    for (const char* word : {"infer", "completion", "max-tokens", "orchestrator-url", "fish"}) {
+    for (const char* word :
+         {"infer", "completion", "max-tokens", "orchestrator-url", "fish", "jobs", "submit",
+          "events", "idempotency-key", "drain", "explain", "rollback", "top", "once"}) {
       EXPECT_NE(script.find(word), script.npos) << word;
     }
   }

@@ -159,7 +159,8 @@ Task<Result<void>> InferJob::Parts::find_model() {
 Task<Result<std::string>> InferJob::Parts::submit() {
   auto url = target_.at("/v2/tasks");
   auto request = target_.request("POST", task_body(options_));
-  request.headers.set("Idempotency-Key", random_uuid());
+  const auto& key = options_.idempotency_key;
+  request.headers.set("Idempotency-Key", key.empty() ? random_uuid() : key);
   const auto reply = co_await client_.fetch(std::move(url), std::move(request), head_wait);
   if (!reply) co_return fail(reply.error());
   if (reply->status != 202) {

@@ -1,5 +1,5 @@
-// What `llorch infer` was asked for: flags, environment and settings, checked once.
-// Pure values. Threads: any.
+// What `llorch infer` and `llorch jobs submit` were asked for: flags, environment and settings,
+// checked once. Pure values. Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,15 @@ struct InferOptions {
   std::optional<double> temperature;  // 0..2
   std::optional<std::uint64_t> seed;
   std::vector<std::string> stop;
-  bool raw = false;          // the prompt goes past the chat template
-  bool json = false;         // one object at the end in place of the text
-  std::string worker_token;  // LLORCH_WORKER_TOKEN, or worker.token of llorch.toml
-  std::string api_token;     // LLORCH_API_TOKEN, or api_token of llorch.toml
+  bool raw = false;   // the prompt goes past the chat template
+  bool json = false;  // one object at the end in place of the text
+  // Of a task, through orchestratord only.
+  bool batch = false;
+  std::string tenant;                        // empty: none
+  std::optional<std::uint64_t> deadline_ms;  // from acceptance
+  std::string idempotency_key;               // empty: one is made
+  std::string worker_token;                  // LLORCH_WORKER_TOKEN, or worker.token of llorch.toml
+  std::string api_token;                     // LLORCH_API_TOKEN, or api_token of llorch.toml
 };
 
 }  // namespace llorch

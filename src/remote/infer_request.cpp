@@ -40,6 +40,9 @@ std::string task_body(const InferOptions& options) {
   auto body = parse_json_object(worker_job_body(options, "-")).value();
   body.erase("job_id");
   body["model"] = options.model;
+  if (options.batch) body["priority"] = "batch";
+  if (!options.tenant.empty()) body["tenant"] = options.tenant;
+  if (options.deadline_ms) body["deadline_ms"] = *options.deadline_ms;
   return boost::json::serialize(body);
 }
 

@@ -12,7 +12,7 @@ namespace llorch {
 
 // POST /execute: {"job_id":"…","messages":[{"role":"user","content":"Hello"}],"max_tokens":20}
 std::string worker_job_body(const InferOptions& options, const std::string& job_id);
-// POST /v2/tasks: the same without job_id, with "model".
+// POST /v2/tasks: the same without job_id, with "model" and what only a task has.
 std::string task_body(const InferOptions& options);
 // The job_id of a 202. Errors: internal (none in it).
 Result<std::string> task_id(std::string_view accepted);

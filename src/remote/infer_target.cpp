@@ -7,7 +7,9 @@ namespace llorch {
 namespace {
 
 Result<net::Url> base_url(std::string_view what, std::string_view text) {
-  const char* const example = "llorch infer --worker localhost:8080 --prompt \"Hello\"";
+  const char* const example = what == "--worker"
+                                  ? "llorch infer --worker localhost:8080 --prompt \"Hello\""
+                                  : "--orchestrator-url http://127.0.0.1:8080";
   const bool bare = text.find("://") == text.npos;
   const auto colon = text.rfind(':');
   if (bare && (colon == text.npos || text.find(']', colon) != text.npos)) {

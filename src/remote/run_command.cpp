@@ -1,5 +1,6 @@
 #include "remote/run_command.h"
 
+#include "remote/fleet_command.h"
 #include "remote/pool_command.h"
 #include "sys/file_system.h"
 
@@ -11,6 +12,7 @@ Result<int> run_remote_command(const RemoteCommand& command) {
     if (!file) return fail(file.error());
     return run_host_command(*host, *make_file_system(), *file);
   }
+  if (const auto* fleet = std::get_if<FleetCommand>(&command)) return run_fleet_command(*fleet);
   const auto processes = make_process_runner();
   const auto driver = make_pool_driver(*processes);
   if (!driver) return fail(driver.error());

@@ -1,4 +1,4 @@
-// Carries out what is neither a job nor a text: `llorch pool` and `llorch host`. Threads: one.
+// Carries out what is neither `llorch infer` nor a text. Threads: one.
 #pragma once
 
 #include "base/result.h"

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCRIPTS = {"R5": "R05_drain", "R7": "R07_memory", "R8": "R08_disk", "R9": "R09_model_file",
+SCRIPTS = {"R1": "R01_restart", "R3": "R03_failover", "R5": "R05_drain", "R7": "R07_memory", "R8": "R08_disk", "R9": "R09_model_file",
            "R10": "R10_network", "R13": "R13_cancel", "health": "P_health"}
 LIMIT_S = {"ci": 600, "full": 3_600, "soak": 12 * 3_600}
 SKIPPED = 77

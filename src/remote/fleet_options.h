@@ -1,0 +1,44 @@
+// What `llorch jobs`, `workers`, `explain`, `policy` and `top` were asked for, checked once.
+// Pure values. Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "remote/infer_options.h"
+
+namespace llorch {
+
+struct FleetCommand {
+  enum class Kind {
+    jobs_submit,
+    jobs_list,
+    jobs_show,
+    jobs_events,
+    jobs_cancel,
+    workers_list,
+    workers_drain,
+    explain,
+    policy_show,
+    policy_validate,
+    policy_deploy,
+    policy_rollback,
+    policy_test,  // asks no orchestratord
+    top,
+  };
+  Kind kind = Kind::jobs_list;
+  std::string orchestrator_url = "http://127.0.0.1:8080";
+  std::string api_token;  // LLORCH_API_TOKEN, or api_token of llorch.toml
+  InferOptions task;      // of jobs_submit
+  std::string id;         // of a job or a worker
+  std::string file;       // of a script
+  std::string status;     // jobs_list: only these; empty: all
+  std::string model;      // jobs_list: only these; empty: all
+  std::uint64_t limit = 20;
+  std::optional<std::uint64_t> after;  // jobs_events: the last number that is not wanted any more
+  bool json = false;
+  bool once = false;  // top: one screen, then the end
+};
+
+}  // namespace llorch

@@ -1,0 +1,222 @@
+#include "remote/fleet_text.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <fmt/format.h>
+#include <optional>
+#include <utility>
+
+#include "console/table.h"
+#include "console/terminal.h"
+#include "remote/reply_fields.h"
+
+namespace llorch {
+namespace {
+
+namespace json = boost::json;
+
+// "2025-01-31T12:34:56.789Z" to the second.
+std::optional<WallTime> time_of(const std::string& text) {
+  std::tm parts{};
+  const int read =
+      std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d", &parts.tm_year, &parts.tm_mon,
+                  &parts.tm_mday, &parts.tm_hour, &parts.tm_min, &parts.tm_sec);
+  if (read != 6) return std::nullopt;
+  parts.tm_year -= 1900;
+  parts.tm_mon -= 1;
+  return std::chrono::system_clock::from_time_t(::timegm(&parts));
+}
+
+std::string age_of(const json::object& job, WallTime now) {
+  const auto accepted = time_of(text_field(job, "accepted_at"));
+  if (!accepted) return {};
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now - *accepted).count();
+  constexpr std::int64_t day = 24 * 60 * 60;
+  if (seconds >= day) return fmt::format("{}d", seconds / day);
+  return human_duration(std::max<std::int64_t>(0, seconds));  // clocks differ
+}
+
+// "Model:       qwen", a line each; what is not known has none.
+class Facts {
+ public:
+  void add(std::string_view label, std::string_view value) {
+    if (!value.empty()) text_ += fmt::format("{:<13}{}\n", label, one_line(value));
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+std::string prompt_of(const json::object& job) {
+  const auto tokens = integer_field(job, "prompt_tokens");
+  if (tokens == 0) return {};
+  return fmt::format("{} tokens, {} of them cached", tokens, integer_field(job, "cached_tokens"));
+}
+
+std::string queue_of(const json::object& job) {
+  if (!job.contains("queue_position")) return {};
+  return fmt::format("position {}, starts in about {} ms", integer_field(job, "queue_position"),
+                     integer_field(job, "predicted_start_ms"));
+}
+
+std::string error_of(const json::object& job) {
+  const auto& error = object_field(job, "error");
+  if (error.empty()) return {};
+  return text_field(error, "code") + ": " + text_field(error, "message");
+}
+
+std::string ms_text(const json::object& row, std::string_view name) {
+  const auto ms = number_field(row, name);
+  if (!ms) return {};
+  return *ms < 100 ? fmt::format("{:.1f}", *ms) : fmt::format("{:.0f}", *ms);
+}
+
+std::string candidates_table(const json::object& decision) {
+  Table table({{""},
+               {"WORKER"},
+               {"BACKEND", false, true},
+               {"FREE", true},
+               {"CACHED", true},
+               {"WAIT", true},
+               {"PREFILL", true},
+               {"DECODE", true},
+               {"COST", true}});
+  const auto chosen = text_field(decision, "worker_id");
+  for (const auto& entry : list_field(decision, "candidates")) {
+    const auto& row = as_object(entry);
+    const auto id = text_field(row, "worker_id");
+    table.add({!id.empty() && id == chosen ? "*" : " ", id, text_field(row, "backend"),
+               std::to_string(integer_field(row, "slots_free")),
+               std::to_string(integer_field(row, "cached_tokens")), ms_text(row, "wait_ms"),
+               ms_text(row, "prefill_ms"), ms_text(row, "decode_ms"), ms_text(row, "cost_ms")});
+  }
+  return table.render();
+}
+
+std::string decision_text(const json::object& decision) {
+  const auto worker = text_field(decision, "worker_id");
+  auto line =
+      fmt::format("Attempt {}, after {} ms: {}", integer_field(decision, "attempt"),
+                  integer_field(decision, "waited_ms"), worker.empty() ? "no worker" : worker);
+  if (const auto by = text_field(decision, "decided_by"); !by.empty()) {
+    line += ", decided by " + by;
+  }
+  if (const auto reason = text_field(decision, "reason"); !reason.empty()) line += ": " + reason;
+  return "\n" + one_line(line) + "\n" +
+         (list_field(decision, "candidates").empty() ? "No candidates\n"
+                                                     : candidates_table(decision));
+}
+
+}  // namespace
+
+std::string jobs_table(const json::object& reply, WallTime now) {
+  const auto& jobs = list_field(reply, "jobs");
+  if (jobs.empty()) return "No jobs\n";
+  Table table(
+      {{"JOB"}, {"STATUS", false, true}, {"MODEL", false, true}, {"TOKENS", true}, {"AGE", true}});
+  for (const auto& entry : jobs) {
+    const auto& job = as_object(entry);
+    table.add({text_field(job, "job_id"), text_field(job, "status"), text_field(job, "model"),
+               std::to_string(integer_field(job, "tokens_out")), age_of(job, now)});
+  }
+  return table.render();
+}
+
+std::string job_text(const json::object& job) {
+  Facts facts;
+  const auto stop = text_field(job, "stop_reason");
+  facts.add("Job:", text_field(job, "job_id"));
+  facts.add("Status:", text_field(job, "status") + (stop.empty() ? "" : " (" + stop + ")"));
+  facts.add("Kind:", text_field(job, "kind"));
+  facts.add("Model:", text_field(job, "model"));
+  facts.add("Worker:", text_field(job, "worker_id"));
+  facts.add("Priority:", text_field(job, "priority"));
+  facts.add("Tenant:", text_field(job, "tenant"));
+  facts.add("Queue:", queue_of(job));
+  if (const auto attempt = integer_field(job, "attempt"); attempt > 0) {
+    facts.add("Attempt:", std::to_string(attempt));
+  }
+  facts.add("Prompt:", prompt_of(job));
+  facts.add("Tokens:", std::to_string(integer_field(job, "tokens_out")));
+  facts.add("Accepted:", text_field(job, "accepted_at"));
+  facts.add("Dispatched:", text_field(job, "dispatched_at"));
+  facts.add("First token:", text_field(job, "first_token_at"));
+  facts.add("Ended:", text_field(job, "ended_at"));
+  facts.add("Error:", error_of(job));
+  return facts.take();
+}
+
+std::string workers_table(const json::object& reply) {
+  const auto& workers = list_field(reply, "workers");
+  if (workers.empty()) return "No workers\n";
+  Table table({{"WORKER"},
+               {"STATUS", false, true},
+               {"MODEL", false, true},
+               {"BACKEND", false, true},
+               {"ADDRESS", false, true},
+               {"SLOTS", true},
+               {"QUEUE", true}});
+  for (const auto& entry : workers) {
+    const auto& worker = as_object(entry);
+    const bool draining = flag_field(worker, "draining");
+    table.add({text_field(worker, "worker_id"),
+               draining ? "draining" : text_field(worker, "status"), text_field(worker, "model"),
+               text_field(worker, "backend"),
+               fmt::format("{}:{}", text_field(worker, "host"), integer_field(worker, "port")),
+               fmt::format("{}/{}", integer_field(worker, "slots_busy"),
+                           integer_field(worker, "slots_total")),
+               std::to_string(integer_field(worker, "queue_depth"))});
+  }
+  return table.render();
+}
+
+std::string hooks_text(const json::object& reply) {
+  const auto& hooks = object_field(reply, "hooks");
+  std::string names;
+  for (const char* name : {"schedule_job", "should_admit", "should_retry"}) {
+    if (flag_field(hooks, name)) names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  return names.empty() ? "none" : names;
+}
+
+std::string policy_text(const json::object& policy) {
+  const bool loaded = flag_field(policy, "loaded");
+  Facts facts;
+  facts.add("File:", text_field(policy, "path"));
+  facts.add("Script:", loaded ? "loaded" : "none: the built-in policy decides");
+  if (loaded) facts.add("Hooks:", hooks_text(policy));
+  facts.add("Built-in:", text_field(policy, "placement"));
+  if (flag_field(policy, "resting")) facts.add("Resting:", "yes, after too many limit hits");
+  facts.add("Previous:", flag_field(policy, "has_previous") ? "llorch policy rollback" : "");
+  facts.add("Load error:", text_field(policy, "load_error"));
+  facts.add("Last fault:", text_field(policy, "last_fault"));
+  auto text = facts.take();
+  if (auto source = text_field(policy, "source"); loaded && !source.empty()) {
+    if (!source.ends_with('\n')) source += '\n';
+    text += "\n" + source;
+  }
+  return text;
+}
+
+std::string explain_text(const json::object& reply) {
+  const auto& job = object_field(reply, "job");
+  std::string text =
+      one_line("Job " + text_field(job, "job_id") + ": " + text_field(job, "status")) + "\n";
+  if (const auto error = error_of(job); !error.empty()) text += one_line("Error: " + error) + "\n";
+  const auto& decisions = list_field(reply, "decisions");
+  if (decisions.empty()) text += "No decision is kept for it\n";
+  for (const auto& entry : decisions) text += decision_text(as_object(entry));
+  if (!decisions.empty()) text += "(costs in ms, * = chosen)\n";
+  const auto& times = object_field(reply, "times_ms");
+  text += fmt::format("\nTime in ms: waited {}, to the first token {}, decode {}\n",
+                      ms_text(times, "waited"), ms_text(times, "to_first_token"),
+                      ms_text(times, "decode"));
+  text += fmt::format("Prompt: {} tokens from the cache, {} computed\n",
+                      integer_field(times, "prefill_tokens_cached"),
+                      integer_field(times, "prefill_tokens_computed"));
+  return text;
+}
+
+}  // namespace llorch
