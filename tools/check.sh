@@ -69,6 +69,8 @@ unit_tests() {
   local preset="$1" regex="${2:-.*}" targets=()
   [[ -f build/$preset/build.ninja ]] ||
     logged "configure-$preset" "configure $preset" cmake --preset "$preset"
+  # The list of targets is of the sources as they are now, not as they were at the last configure.
+  cmake --build "build/$preset" --target build.ninja >/dev/null
   mapfile -t targets < <(ninja -C "build/$preset" -t targets all |
     sed -nE 's/^([a-z0-9_]+)_test: phony$/\1/p' | grep -v ^cmake_ | grep -E "^($regex)\$" | sed 's/$/_test/')
   ((${#targets[@]} > 0)) || stop_with "check: no test of $preset matches $regex" "ls build/$preset"
