@@ -276,6 +276,16 @@ TEST_F(CoreTest, EndsAJobWhoseDeadlinePasses) {
   EXPECT_NE(find<AbortAttempt>(ended), nullptr);
 }
 
+// A crash between the first tokens and the note of their worker: the job waited for ever.
+TEST_F(CoreTest, PlacesARestoredJobWhoseTokenizerWasNotNoted) {
+  add_worker("a");
+  auto restored = job("1");
+  restored.restored = true;
+  restored.attempt = 1;
+  restored.tokens_out = 7;
+  EXPECT_EQ(where(tell(JobSubmitted{restored}, 0)), "a");
+}
+
 class RejectingPolicy final : public Policy {
  public:
   Placement schedule_job(const PolicyJob&, std::span<const PolicyWorker>) override {

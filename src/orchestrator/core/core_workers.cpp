@@ -201,7 +201,9 @@ bool Core::can_serve(const WorkerState& worker, const Job& job) const {
   if (!able) return false;
   if (job.tokens_out > 0) {
     // Token ids mean the same only where the tokenizer is the same.
-    const bool same = !told.tokenizer_hash.empty() && told.tokenizer_hash == job.tokenizer_hash;
+    // Unknown only when a crash came between the tokens and the note of their worker: then the
+    // model's name has to do, for such a job would wait for ever.
+    const bool same = job.tokenizer_hash.empty() || told.tokenizer_hash == job.tokenizer_hash;
     if (worker.external || !same) return false;
   }
   if (job.context_needed > 0 && told.context_tokens < job.context_needed) return false;
