@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "api/auth.h"
+#include "api/refusal.h"
 #include "console/spelling.h"
 
 namespace llorch {
@@ -52,10 +53,6 @@ std::optional<std::string_view> match(std::string_view pattern, std::string_view
   if (!path.starts_with(pattern.substr(0, hole)) || !path.ends_with(after)) return std::nullopt;
   const auto id = path.substr(hole, path.size() - hole - after.size());
   return id.find('/') == id.npos ? std::optional(id) : std::nullopt;
-}
-
-bool is_openai_path(std::string_view path) {
-  return path == "/v1" || path.starts_with("/v1/");
 }
 
 std::string near_path(std::string_view path) {

@@ -8,8 +8,7 @@
 #include <memory>
 #include <utility>
 
-#include "api/auth.h"
-#include "api/reply.h"
+#include "api/refusal.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "console/json_output.h"
@@ -39,14 +38,7 @@ net::ServerOptions server_options(const OrchestratorOptions& options) {
   if (!options.tls_key.empty()) {
     server.tls = net::TlsFiles{.certificate = options.tls_certificate, .key = options.tls_key};
   }
-  server.refusal = [](const net::RefusedRequest& refused) {
-    const auto& request = refused.request;
-    const Error error{.code = refused.code,
-                      .message = std::string(refused.message),
-                      .retry_after_ms = refused.retry_after_ms};
-    return error_response(error, correlation_id_of(request.headers.find("X-Correlation-Id")), {},
-                          request.path.starts_with("/v1/") ? ErrorShape::openai : ErrorShape::ours);
-  };
+  server.refusal = refusal_response;
   return server;
 }
 

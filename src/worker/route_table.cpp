@@ -63,8 +63,4 @@ RouteMatch find_route(std::string_view method, std::string_view path) {
   return match;
 }
 
-bool is_openai_path(std::string_view path) {
-  return path == "/v1" || path.starts_with("/v1/");
-}
-
 }  // namespace llorch

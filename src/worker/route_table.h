@@ -41,7 +41,4 @@ struct RouteMatch {
 };
 RouteMatch find_route(std::string_view method, std::string_view path);
 
-// Whether errors of this path, known or not, take OpenAI's shape.
-bool is_openai_path(std::string_view path);
-
 }  // namespace llorch

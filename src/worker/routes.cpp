@@ -1,6 +1,7 @@
 #include "worker/routes.h"
 
 #include "api/auth.h"
+#include "api/refusal.h"
 #include "base/log.h"
 #include "worker/route_table.h"
 

@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "api/refusal.h"
 #include "fakes/test_worker.h"
 #include "protocol/worker_api.h"
 #include "worker/route_table.h"

@@ -10,7 +10,7 @@
 #include <thread>
 #include <utility>
 
-#include "api/auth.h"
+#include "api/refusal.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "net/file_limit.h"
@@ -33,14 +33,7 @@ net::ServerOptions server_options(const WorkerOptions& options) {
   server.port = options.port;
   server.connections_max = net::connections_within(net::raise_file_limit());
   server.spared_path = "/health";
-  server.refusal = [](const net::RefusedRequest& refused) {
-    const auto& request = refused.request;
-    const Error error{.code = refused.code,
-                      .message = std::string(refused.message),
-                      .retry_after_ms = refused.retry_after_ms};
-    return error_response(error, correlation_id_of(request.headers.find("X-Correlation-Id")), {},
-                          is_openai_path(request.path) ? ErrorShape::openai : ErrorShape::ours);
-  };
+  server.refusal = refusal_response;
   return server;
 }
 
