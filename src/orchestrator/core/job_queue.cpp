@@ -33,7 +33,8 @@ void JobQueue::add(QueuedJob job) {
     tenant.served = std::max(tenant.served, least);
   }
   auto id = job.id;
-  const auto [at, added] = jobs_.emplace(std::move(id), Waiting{std::move(job), arrivals_++});
+  [[maybe_unused]] const auto [at, added] =
+      jobs_.emplace(std::move(id), Waiting{std::move(job), arrivals_++});
   assert(added);
 }
 
