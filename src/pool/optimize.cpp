@@ -33,9 +33,18 @@ std::string variant_name(const std::string& original, const std::string& type) {
 }
 
 // Geometric mean of both speeds: halving one is as bad as doubling the other is good.
-double speed_of(const Variant& variant) {
-  const auto& figures = *variant.figures;
+double speed_of(const VariantFigures& figures) {
   return std::sqrt(figures.prefill_tokens_per_second * figures.decode_tokens_per_second);
+}
+
+// The catalog's entry keeps all but its files.
+void take_files(CatalogEntry& entry, const CatalogEntry& from) {
+  entry.path = from.path;
+  entry.extra_files = from.extra_files;
+  entry.extra_sha256 = from.extra_sha256;
+  entry.size_bytes = from.size_bytes;
+  entry.sha256 = from.sha256;
+  entry.quantization = from.quantization;
 }
 
 // One run over one model, under its lock.
@@ -51,10 +60,9 @@ class Optimizer {
   Result<void> open() {
     auto known = read_variants(context_.files, folder_);
     if (!known) return fail(known.error());
-    const bool ours = *known && ((*known)->original.path == entry_.path ||
-                                 (*known)->find(entry_.path) != nullptr);
-    if (ours) {
-      record_ = std::move(**known);
+    auto& record = *known;
+    if (record && (record->original.path == entry_.path || record->find(entry_.path) != nullptr)) {
+      record_ = std::move(*record);
     } else {
       record_ = {.id = entry_.id, .measured_with = {}, .original = entry_, .variants = {}};
     }
@@ -71,13 +79,14 @@ class Optimizer {
     for (auto& variant : record_.variants) {
       if (const auto done = make_and_measure(variant, texts); !done) return fail(done.error());
     }
+    const auto original = record_.variants.front().figures.value_or(VariantFigures{});
     for (auto& variant : record_.variants) {
-      compare_losses(*record_.variants.front().figures, *variant.figures);
+      if (variant.figures) compare_losses(original, *variant.figures);
     }
     if (const auto kept = save(); !kept) return fail(kept.error());
     const auto& best = best_within_guard(record_.variants);
     Optimized result{.record = {}, .in_use = entry_.path, .best = best.path};
-    result.verdict = record_.variants.front().figures->tokens >= limits::perplexity_tokens_min;
+    result.verdict = original.tokens >= limits::perplexity_tokens_min;
     if (options.use && result.verdict && best.path != entry_.path) {
       if (const auto used = use(best); !used) return fail(used.error());
       result.changed = true;
@@ -236,15 +245,9 @@ class Optimizer {
     return switch_to(files);
   }
 
-  // The catalog's entry with other files; all else stays.
   Result<void> switch_to(const CatalogEntry& to) {
     auto changed = entry_;
-    changed.path = to.path;
-    changed.sha256 = to.sha256;
-    changed.size_bytes = to.size_bytes;
-    changed.quantization = to.quantization;
-    changed.extra_files = to.extra_files;
-    changed.extra_sha256 = to.extra_sha256;
+    take_files(changed, to);
     const auto updated =
         update_catalog(context_.files, context_.root, [&](Catalog& catalog) -> Result<void> {
           const auto known = std::ranges::find(catalog.models, entry_.id, &CatalogEntry::id);
@@ -310,11 +313,14 @@ Result<std::vector<fs::path>> wanted_texts(const PoolContext& context,
 
 const Variant& best_within_guard(const std::vector<Variant>& variants) {
   const Variant* best = &variants.front();
+  double needed = best->figures ? speed_of(*best->figures) * limits::optimize_gain_min : 0;
   for (const auto& variant : variants) {
+    if (!variant.figures) continue;
     if (variant.figures->rise_percent > limits::perplexity_rise_percent_max) continue;
-    const bool first = best == &variants.front();
-    const double needed = speed_of(*best) * (first ? limits::optimize_gain_min : 1);
-    if (speed_of(variant) > needed) best = &variant;
+    const double speed = speed_of(*variant.figures);
+    if (speed <= needed) continue;
+    best = &variant;
+    needed = speed;
   }
   return *best;
 }
@@ -367,25 +373,22 @@ Result<Optimized> restore_original(const PoolContext& context, const std::string
 }
 
 CatalogEntry with_original_files(const PoolContext& context, CatalogEntry entry) {
-  const auto record = read_variants(context.files, variants_folder(context.root, entry.id));
-  if (!record || !*record || (*record)->find(entry.path) == nullptr) return entry;
-  const auto& original = (*record)->original;
-  entry.path = original.path;
-  entry.extra_files = original.extra_files;
-  entry.extra_sha256 = original.extra_sha256;
-  entry.size_bytes = original.size_bytes;
-  entry.sha256 = original.sha256;
-  entry.quantization = original.quantization;
+  const auto read = read_variants(context.files, variants_folder(context.root, entry.id));
+  if (!read) return entry;
+  const auto& record = *read;
+  if (record && record->find(entry.path) != nullptr) take_files(entry, record->original);
   return entry;
 }
 
 void remove_variants(const PoolContext& context, const std::string& id) {
   const auto folder = variants_folder(context.root, id);
-  const auto record = read_variants(context.files, folder);
-  if (!record || !*record) return;
-  for (const auto& variant : (*record)->variants) {
+  const auto read = read_variants(context.files, folder);
+  if (!read) return;
+  const auto& record = *read;
+  if (!record) return;
+  for (const auto& variant : record->variants) {
     const auto file = folder / fs::path(variant.path).filename();
-    if (variant.path != (*record)->original.path) (void)context.files.remove(file);
+    if (variant.path != record->original.path) (void)context.files.remove(file);
   }
   (void)context.files.remove(folder / "optimized.json");
   (void)context.files.remove(folder);
