@@ -79,12 +79,14 @@ std::uint64_t compute_bytes(const ModelShape& shape, const MemoryPlan& plan) {
   return plus(times(batch, plus(row, attention)), logits);
 }
 
-// The program's own pages, and what the tokenizer keeps of each token: its text three times over
-// in maps, and a merge rule. Measured with 49 152 tokens; see tests/e2e/test_memory.py.
+// The program's own pages, and what the tokenizer keeps: each token's text three times over in
+// maps, and the merge rules. Measured with 32 000 to 262 144 tokens; see tests/e2e/test_memory.py.
 std::uint64_t process_bytes(const ModelShape& shape) {
   constexpr std::uint64_t program_bytes = 16 * limits::mib;
-  constexpr std::uint64_t token_bytes = 640;
-  return plus(program_bytes, times(token_bytes, shape.vocabulary_tokens));
+  constexpr std::uint64_t merge_bytes = 110;
+  const std::uint64_t token_bytes = shape.vocabulary_merges > 0 ? 440 : 570;
+  return plus(program_bytes, plus(times(token_bytes, shape.vocabulary_tokens),
+                                  times(merge_bytes, shape.vocabulary_merges)));
 }
 
 }  // namespace

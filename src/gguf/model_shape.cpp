@@ -296,6 +296,8 @@ class ShapeReader {
       return false;
     }
     shape_.vocabulary_tokens = *tokens;
+    const auto* const merges = header_.find_array("tokenizer.ggml.merges");
+    shape_.vocabulary_merges = merges ? merges->count : 0;
     const GgufTensor* const table = header_.find_tensor("token_embd.weight");
     // In a split model the table may lie in a later part.
     if (!table) return shape_.split_count > 1 || refuse("token_embd.weight is missing");

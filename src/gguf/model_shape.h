@@ -28,6 +28,7 @@ struct ModelShape {
   std::uint32_t key_size = 0;           // of one head
   std::uint32_t value_size = 0;         // of one head
   std::uint32_t vocabulary_tokens = 0;
+  std::uint64_t vocabulary_merges = 0;  // 0 = a tokenizer without any
   std::uint64_t parameters = 0;
   std::uint64_t weights_bytes = 0;
   std::uint32_t split_number = 0;  // 0-based

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import tiny_models as makes_tiny
 from support import all_at_once, long_text
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -54,12 +55,22 @@ def test_memory_bytes_is_the_measured_peak(start_worker, layout, slots, ctx_toke
     assert told == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
 
 
+def compare_estimate(run, start_worker, model, context_tokens):
+    assert run("llorch-pool", "models", "register", model, "--as", "m").returncode == 0
+    memory = json.loads(run("llorch-pool", "models", "info", "m", "--json").stdout)["memory"]
+    assert memory["context_tokens"] == context_tokens
+    worker = start_worker("--model", model, "--slots", 1, "--ctx-tokens", context_tokens).wait_ready()
+    work_all_slots(worker, 1, context_tokens)
+    assert memory["total_bytes"] == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
+
+
 # clause: P-41
 @pytest.mark.timeout(300)
 def test_the_estimate_from_the_header_is_the_measured_peak(run, start_worker, root, layout):
-    assert run("llorch-pool", "models", "register", layout, "--as", "m").returncode == 0
-    memory = json.loads(run("llorch-pool", "models", "info", "m", "--json").stdout)["memory"]
-    assert memory["context_tokens"] == 4096
-    worker = start_worker("--model", layout, "--slots", 1, "--ctx-tokens", 4096).wait_ready()
-    work_all_slots(worker, 1, 4096)
-    assert memory["total_bytes"] == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
+    compare_estimate(run, start_worker, layout, 4096)
+
+
+# clause: P-41
+@pytest.mark.parametrize("family", [family.name for family in makes_tiny.FAMILIES])
+def test_the_estimate_holds_for_each_architecture(run, start_worker, root, tiny_models, family):
+    compare_estimate(run, start_worker, tiny_models[family]["path"], 2048)
