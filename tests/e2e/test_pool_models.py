@@ -13,8 +13,10 @@ import subprocess
 import sys
 import zipfile
 
+import gguf
 import pytest
 
+import tiny_models as makes_tiny
 from hub_server import COMMIT, Fault, HubServer, Repository, sha256_of, wait_for
 from support import clean_environment, free_port, wait_until
 
@@ -208,6 +210,54 @@ def test_quantisation_revision_and_as_choose_the_file(pool, hub, root, model_pat
     assert hub.file_requests()[-1][0] == f"/o/r-GGUF/resolve/{COMMIT}/m.Q8_0.gguf"
     missing = pool("models", "download", "hf:o/r-GGUF:Q2_K", hub=hub)
     assert missing.returncode == 3 and "m.Q8_0.gguf" in missing.stderr
+
+
+def split_model(model, folder, tensors_each):
+    """Writes a model as the parts in which a hub holds a large one; gives their names in order."""
+    keys = makes_tiny.raw_keys(model.read_bytes())
+    reader = gguf.GGUFReader(model)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = makes_tiny.Writer(folder / "big.F16.gguf", architecture, split_max_tensors=tensors_each)
+    for name, raw in keys.items():
+        if name != "general.architecture":
+            writer.add_raw(name, raw)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(path.name for path in folder.iterdir())
+
+
+# clause: P-10, P-12, P-13
+def test_a_split_model_is_fetched_whole_and_answers_as_one_file(
+        pool, hub, root, tmp_path, tiny_models, start_worker):
+    whole, folder = tiny_models["llama"]["path"], tmp_path / "parts"
+    folder.mkdir()
+    parts = split_model(whole, folder, 9)
+    assert len(parts) == 3 and parts[0] == "big.F16-00001-of-00003.gguf"
+    hub.repositories["o/big-GGUF"] = Repository({name: folder / name for name in parts})
+    hub.faults = [Fault(), Fault(cut_after=100_000)]  # the second part is resumed
+    done = pool("models", "download", "hf:o/big-GGUF", "--as", "big", hub=hub)
+    assert done.returncode == 0, done.stderr
+    entry = catalog_entry(root, "big")
+    first = root / entry["path"]
+    assert [first.name, *entry["extra_files"]] == parts
+    for name in parts:
+        assert sha256_of(first.parent / name) == sha256_of(folder / name)
+    assert pool("models", "verify", "big").returncode == 0
+    answers = []
+    for model in (whole, first):
+        worker = start_worker("--model", model, "--slots", 1, "--ctx-tokens", 512).wait_ready()
+        answers.append(worker.api.execute(prompt="Hello", max_tokens=12,
+                                          temperature=0).ids)
+    assert answers[0] == answers[1]
+    (first.parent / parts[2]).unlink()
+    broken = pool("models", "verify", "big")
+    assert broken.returncode != 0 and parts[2] in broken.stderr
+    assert pool("models", "delete", "big").returncode == 0
+    assert not first.exists() and not list(first.parent.glob("*.gguf"))
 
 
 # clause: P-16
