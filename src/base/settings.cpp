@@ -377,6 +377,7 @@ const std::vector<SettingKey>& setting_keys() {
       {"worker.ctx_tokens", integer},
       {"worker.threads", integer},
       {"worker.itl_target_ms", integer},
+      {"worker.kv_ram_mib", integer},
       {"worker.queue", integer},
       {"worker.drain_ms", integer},
       {"worker.token", text},

@@ -62,6 +62,7 @@ struct EngineLoad {
   std::int32_t queue_depth = 0;   // accepted, no slot yet
   std::uint64_t engine_step = 0;  // llama_decode calls so far
   std::int64_t kv_cells_used = 0;
+  std::int64_t kv_snapshot_bytes = 0;    // of cells kept in memory outside the context
   std::int64_t memory_free_bytes = 0;    // of the backend's device
   double prefill_tokens_per_second = 0;  // running mean, 0 = not measured yet
   double decode_tokens_per_second = 0;   // over all streams

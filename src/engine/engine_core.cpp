@@ -11,8 +11,7 @@
 namespace llorch {
 namespace {
 
-constexpr std::int64_t cached_tokens_least = 16;  // fewer are recomputed in less than a step
-constexpr double newest_weight = 0.1;             // of the published running rates
+constexpr double newest_weight = 0.1;  // of the published running rates
 
 SteadyTime steady_now() {
   return std::chrono::steady_clock::now();
@@ -20,12 +19,14 @@ SteadyTime steady_now() {
 
 }  // namespace
 
-EngineCore::EngineCore(const LoadedModel& loaded, double itl_target_ms,
+EngineCore::EngineCore(const LoadedModel& loaded, const CoreOptions& options,
                        std::function<void()> publish)
     : loaded_(loaded),
       context_(loaded.context.get()),
       publish_(std::move(publish)),
-      planner_({.batch_tokens_max = loaded.batch_tokens_max, .itl_target_ms = itl_target_ms}),
+      planner_(
+          {.batch_tokens_max = loaded.batch_tokens_max, .itl_target_ms = options.itl_target_ms}),
+      cells_(context_, loaded.model.get(), options.snapshot_bytes_max),
       batch_(loaded.batch_tokens_max),
       slots_(static_cast<std::size_t>(loaded.card.slots_total)),
       output_rows_(slots_.size(), -1) {}
@@ -40,6 +41,11 @@ void EngineCore::prepared(const std::shared_ptr<Run>& run,
   if (!ready) return fail_run(*run, ready.error());
   if ((*ready)->end) return end_without_slot(*run, std::move(**ready));
   run->ready = std::move(*ready);
+  const auto& prompt = run->ready->prompt;
+  const auto& resumed = run->request.resume_tokens;
+  run->tokens.reserve(static_cast<std::size_t>(loaded_.card.context_tokens));
+  run->tokens.assign(prompt.begin(), prompt.end());
+  run->tokens.insert(run->tokens.end(), resumed.begin(), resumed.end());
 }
 
 // The resumed tokens were the whole answer: its end alone is missing.
@@ -66,32 +72,13 @@ void EngineCore::cancel_all() {
   while (!runs_.empty()) cancel(runs_.front()->outbox);
 }
 
-void EngineCore::restore_prefix(Run& run, const Seat& seat) {
-  const auto memory = llama_get_memory(context_);
-  // Sliding windows drop cells silently, recurrent states cannot be cut: then start over.
-  const bool kept =
-      seat.cached_tokens > 0 &&
-      llama_memory_seq_rm(memory, seat.slot, static_cast<llama_pos>(seat.cached_tokens), -1) &&
-      llama_memory_seq_pos_min(memory, seat.slot) == 0 &&
-      llama_memory_seq_pos_max(memory, seat.slot) + 1 == seat.cached_tokens;
-  if (!kept) llama_memory_seq_rm(memory, seat.slot, -1, -1);
-  run.cached_tokens = kept ? std::min(seat.cached_tokens, run.prompt_tokens) : 0;
-  run.evaluated = kept ? seat.cached_tokens : 0;
-}
-
-void EngineCore::seat(const std::shared_ptr<Run>& run) {
+void EngineCore::seat(const std::shared_ptr<Run>& run, const Seat& seat) {
   const auto ready = std::move(run->ready);
-  run->tokens = std::move(ready->prompt);
-  run->prompt_tokens = static_cast<std::int64_t>(run->tokens.size());
+  run->prompt_tokens = static_cast<std::int64_t>(ready->prompt.size());
   run->answer = std::move(ready->answer);
-  const auto& resumed = run->request.resume_tokens;
-  run->tokens.insert(run->tokens.end(), resumed.begin(), resumed.end());
-  run->tokens.reserve(static_cast<std::size_t>(loaded_.card.context_tokens));
-
-  const auto seat = choose_seat(slots_, run->tokens, run->request.cache_scope,
-                                run->request.deterministic, cached_tokens_least);
+  run->evaluated = cells_.place(slots_, *run, seat, steady_now());
+  run->cached_tokens = std::min(run->evaluated, run->prompt_tokens);
   auto& slot = slots_[static_cast<std::size_t>(seat.slot)];
-  restore_prefix(*run, seat);
   slot.run = run;
   slot.scope = run->request.cache_scope;
   slot.resident.clear();
@@ -118,9 +105,37 @@ void EngineCore::seat_waiting() {
   for (auto next = runs_.begin(); idle > 0 && next != runs_.end();) {
     const auto run = *next++;  // seat() may end the run and take it off the list
     if (!run->ready || run->slot >= 0) continue;
-    seat(run);
+    if (awaits(*run)) {
+      --idle;  // the place is its own
+      continue;
+    }
+    const auto chosen = cells_.choose(slots_, *run, cost_.prefill_ms_per_token());
+    if (await_leader(*run, chosen.cached_tokens)) {
+      --idle;
+      continue;
+    }
+    seat(run, chosen);
     if (run->slot >= 0) --idle;
   }
+}
+
+// Whether the job it waits for is still on its way to where their prompts part.
+bool EngineCore::awaits(Run& run) {
+  const auto leader = run.awaited.lock();
+  if (leader && leader->phase == SlotPhase::prefill && !leader->over &&
+      leader->evaluated < run.awaited_tokens) {
+    return true;
+  }
+  run.awaited.reset();
+  return false;
+}
+
+bool EngineCore::await_leader(Run& run, std::int64_t cached_tokens) {
+  if (!cells_.copies()) return false;
+  const auto leader = choose_leader(slots_, run, cached_tokens);
+  run.awaited = leader.run;
+  run.awaited_tokens = leader.fork;
+  return leader.run != nullptr;
 }
 
 void EngineCore::unpark() {
@@ -294,7 +309,7 @@ void EngineCore::release(Run& run) {
     if (run.request.deterministic) run.evaluated = 0;
     run.tokens.resize(static_cast<std::size_t>(run.evaluated));
     slot.resident = std::move(run.tokens);
-    if (run.evaluated == 0) llama_memory_seq_rm(llama_get_memory(context_), run.slot, -1, -1);
+    if (run.evaluated == 0) cells_.clear(run.slot);
     slot.run.reset();
   }
   // Last: the list may hold the only other reference.
@@ -303,6 +318,7 @@ void EngineCore::release(Run& run) {
 
 EngineLoad EngineCore::snapshot() const {
   EngineLoad load = totals_;
+  load.kv_snapshot_bytes = static_cast<std::int64_t>(cells_.snapshot_bytes());
   for (const auto& slot : slots_) {
     load.kv_cells_used += static_cast<std::int64_t>(slot.resident.size());
     if (!slot.run) continue;

@@ -10,16 +10,22 @@
 
 #include "engine/batch_planner.h"
 #include "engine/engine.h"
+#include "engine/kv_cells.h"
 #include "engine/loaded_model.h"
 #include "engine/run.h"
 
 namespace llorch {
 
+struct CoreOptions {
+  double itl_target_ms = 150;
+  std::uint64_t snapshot_bytes_max = 0;
+};
+
 class EngineCore {
  public:
   // `publish` is called when a job got its slot or left, before the event that says so can be
   // seen: figures published there never lag behind what a client knows.
-  EngineCore(const LoadedModel& loaded, double itl_target_ms, std::function<void()> publish);
+  EngineCore(const LoadedModel& loaded, const CoreOptions& options, std::function<void()> publish);
 
   void add(std::shared_ptr<Run> run);  // accepted, being prepared
   void prepared(const std::shared_ptr<Run>& run, Result<std::unique_ptr<ReadyRun>> ready);
@@ -34,8 +40,9 @@ class EngineCore {
 
  private:
   void seat_waiting();
-  void seat(const std::shared_ptr<Run>& run);
-  void restore_prefix(Run& run, const Seat& seat);
+  void seat(const std::shared_ptr<Run>& run, const Seat& seat);
+  static bool awaits(Run& run);
+  bool await_leader(Run& run, std::int64_t cached_tokens);
   void unpark();
   std::vector<SlotView> views(SteadyTime now) const;
   void fill_batch(const std::vector<PlannedRow>& rows);
@@ -56,6 +63,7 @@ class EngineCore {
   llama_context* const context_;
   const std::function<void()> publish_;
   BatchPlanner planner_;
+  KvCells cells_;
   StepCost cost_;
   Batch batch_;
   std::vector<Slot> slots_;

@@ -59,32 +59,6 @@ TEST(Outbox, SwallowsEverythingOnceAbandoned) {
   EXPECT_TRUE(outbox.take().empty());
 }
 
-std::shared_ptr<Run> some_run() {
-  return std::make_shared<Run>(JobRequest{}, std::make_shared<Outbox>());
-}
-
-TEST(ChooseSeat, PrefersTheLongestPrefixOfTheSameScope) {
-  std::vector<Slot> slots(4);
-  slots[0].run = some_run();
-  slots[1].resident = {1, 2, 3};
-  slots[2].resident = {1, 2, 3, 4, 5};
-  slots[3].resident = {1, 2, 3, 4, 5, 6};
-  slots[3].scope = "other tenant";
-  const std::vector<Token> tokens{1, 2, 3, 4, 5, 6, 7};
-  const auto seat = choose_seat(slots, tokens, "", false, 2);
-  EXPECT_EQ(seat.slot, 2);
-  EXPECT_EQ(seat.cached_tokens, 5);
-  EXPECT_EQ(choose_seat(slots, tokens, "", true, 2).cached_tokens, 0) << "deterministic";
-  EXPECT_EQ(choose_seat(slots, tokens, "", true, 2).slot, 1) << "the lowest idle slot";
-  EXPECT_EQ(choose_seat(slots, tokens, "", false, 6).slot, 1) << "too short a hit";
-}
-
-TEST(ChooseSeat, LeavesOneTokenToEvaluate) {
-  std::vector<Slot> slots(1);
-  slots[0].resident = {1, 2, 3, 4};
-  EXPECT_EQ(choose_seat(slots, {1, 2, 3}, "", false, 1).cached_tokens, 2);
-}
-
 TEST(TaskThread, RunsTasksInOrderOnItsOwnThread) {
   std::vector<int> seen;
   std::thread::id id;

@@ -38,13 +38,13 @@ using Post = std::variant<Submit, Prepared, Cancel>;
 
 class LlamaEngine final : public Engine {
  public:
-  LlamaEngine(LoadedModel loaded, double itl_target_ms)
+  LlamaEngine(LoadedModel loaded, const CoreOptions& options)
       : loaded_(std::move(loaded)),
         embedder_(loaded_),
         prepare_("prepare", limits::prepare_stack_bytes),
         tokenize_("tokenize", 8 * limits::mib),
         embed_("embed", 8 * limits::mib),
-        engine_([this, itl_target_ms] { run(itl_target_ms); }) {}
+        engine_([this, options] { run(options); }) {}
 
   ~LlamaEngine() override {
     {
@@ -196,9 +196,9 @@ class LlamaEngine final : public Engine {
     return pool;
   }
 
-  void run(double itl_target_ms) {
+  void run(const CoreOptions& options) {
     const auto pool = start_compute_threads();
-    EngineCore core(loaded_, itl_target_ms, [&] { publish(core); });
+    EngineCore core(loaded_, options, [&] { publish(core); });
     std::vector<Post> posts;
     auto published = std::chrono::steady_clock::time_point{};
     for (bool idle = false; take_posts(idle, posts);) {
@@ -249,6 +249,11 @@ void warm_up(const LoadedModel& loaded) {
   llama_memory_clear(llama_get_memory(loaded.context.get()), false);
 }
 
+std::uint64_t snapshot_bytes_max(const EngineOptions& options) {
+  const auto wanted = static_cast<std::uint64_t>(options.kv_ram_mib) * limits::mib;
+  return std::min(wanted, read_host_facts().memory_available_bytes / limits::kv_ram_share);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
@@ -257,7 +262,9 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
     auto loaded = load_model(options, progress);
     if (!loaded) return fail(loaded.error());
     warm_up(*loaded);
-    return std::make_unique<LlamaEngine>(std::move(*loaded), options.itl_target_ms);
+    const CoreOptions core{.itl_target_ms = options.itl_target_ms,
+                           .snapshot_bytes_max = snapshot_bytes_max(options)};
+    return std::make_unique<LlamaEngine>(std::move(*loaded), core);
   } catch (const std::exception& thrown) {
     return fail(Code::model_load_failed, "model file " + options.model_path + ": " + thrown.what());
   }

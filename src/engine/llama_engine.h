@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/result.h"
 #include "engine/engine.h"
 
@@ -24,6 +25,8 @@ struct EngineOptions {
   std::string kv_type;                     // f16 (default), f32, bf16, q8_0, q4_0
   std::int32_t threads = 0;                // 0: one a core
   double itl_target_ms = 150;
+  // Snapshots of KV cells; never more than a quarter of the memory free after loading. 0 = none.
+  std::int64_t kv_ram_mib = limits::kv_ram_mib;
   std::optional<bool> flash_attention;  // absent: on where the model and backend allow it
   std::int32_t batch_tokens_max = 512;  // of one llama_decode
 };

@@ -35,13 +35,17 @@ struct Run {
   bool over = false;                // its last event is pushed
   std::unique_ptr<ReadyRun> ready;  // waits for a slot; null before and after
 
+  // Once it is prepared:
+  std::vector<Token> tokens;   // prompt, then answer
+  std::weak_ptr<Run> awaited;  // the job whose prefill it waits for, and up to which token
+  std::int64_t awaited_tokens = 0;
+
   // Once it has a slot:
   std::int32_t slot = -1;
   SlotPhase phase = SlotPhase::idle;
-  std::vector<Token> tokens;  // prompt, then answer
   std::int64_t prompt_tokens = 0;
   std::int64_t evaluated = 0;      // tokens whose KV cells exist
-  std::int64_t cached_tokens = 0;  // of the prompt, found in the slot
+  std::int64_t cached_tokens = 0;  // of the prompt, not computed for this job
   std::unique_ptr<Answer> answer;
   std::optional<TokenOut> parked;   // refused by a full outbox
   std::optional<Ended> parked_end;  // follows it
@@ -53,21 +57,5 @@ struct Run {
   // Tokens to evaluate before the next one can be drawn.
   std::int64_t left() const { return static_cast<std::int64_t>(tokens.size()) - evaluated; }
 };
-
-// What stays in a slot's KV cells after a job, for the next one with the same beginning.
-struct Slot {
-  std::shared_ptr<Run> run;     // null = idle
-  std::vector<Token> resident;  // tokens in the cells while idle
-  std::string scope;            // cache_scope of whoever left them
-};
-
-// The idle slot that a job takes, and how many of its tokens are there already. Shape: at least one
-// slot is idle. A hit shorter than `least` is not worth a less dense batch: the lowest slot wins.
-struct Seat {
-  std::int32_t slot = 0;
-  std::int64_t cached_tokens = 0;
-};
-Seat choose_seat(const std::vector<Slot>& slots, const std::vector<Token>& tokens,
-                 const std::string& scope, bool deterministic, std::int64_t least);
 
 }  // namespace llorch

@@ -26,7 +26,8 @@ struct Flags {
   std::string model, model_id, worker_id;
   std::string optimize, out, perplexity;
   std::optional<std::string> host, advertise, pool_host, backend, orchestrator_url, slots;
-  std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, queue, drain_ms;
+  std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, kv_ram_mib, queue,
+      drain_ms;
   bool list_backends = false;
   bool json = false;
 };
@@ -46,6 +47,8 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--ctx-tokens", flags.ctx_tokens, "context of one slot (default: the model's)");
   app.add_option("--threads", flags.threads, "compute threads (default: one a core)");
   app.add_option("--itl-target-ms", flags.itl_target_ms, "longest wanted token gap (default 150)");
+  app.add_option("--kv-ram-mib", flags.kv_ram_mib,
+                 "memory for prompts computed before (default 2048, 0 = none)");
   app.add_option("--queue", flags.queue, "jobs accepted beyond the slots (default 64)");
   app.add_option("--drain-ms", flags.drain_ms, "time to finish jobs at a stop (default 30000)");
   auto* const type =
@@ -111,6 +114,7 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
   layers.integer(options.engine.threads, flags.threads, "worker.threads", 1, 1024);
   layers.integer(options.engine.itl_target_ms, flags.itl_target_ms, "worker.itl_target_ms", 1,
                  60'000);
+  layers.integer(options.engine.kv_ram_mib, flags.kv_ram_mib, "worker.kv_ram_mib", 0, 1 << 24);
   layers.integer(options.queue, flags.queue, "worker.queue", 0, limits::queue_jobs_max);
   layers.integer(options.drain_ms, flags.drain_ms, "worker.drain_ms", 0, limits::drain_ms_max);
   auto violations = layers.take();

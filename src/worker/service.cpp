@@ -130,6 +130,8 @@ std::string Service::metrics() const {
       .sample(elapsed_ms(started_, clock_.now()) / 1'000);
   text.gauge("worker_kv_cells_used", "Occupied cells of the KV cache")
       .sample(number(now.kv_cells_used));
+  text.gauge("worker_kv_snapshot_bytes", "Memory of KV cells kept beside the context")
+      .sample(number(now.kv_snapshot_bytes));
   text.counter("worker_prefix_hit_tokens_total", "Prompt tokens taken from the prefix cache")
       .sample(number(now.prefix_hit_tokens_total));
   text.gauge("worker_slots_busy", "Slots that compute a job").sample(number(now.slots_busy));

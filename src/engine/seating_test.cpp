@@ -1,0 +1,124 @@
+#include "engine/seating.h"
+
+#include <gtest/gtest.h>
+#include <numeric>
+
+namespace llorch {
+namespace {
+
+std::vector<Token> tokens(int count, Token first = 0) {
+  std::vector<Token> made(static_cast<std::size_t>(count));
+  std::iota(made.begin(), made.end(), first);
+  return made;
+}
+
+std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+std::shared_ptr<Run> run_of(std::vector<Token> its_tokens, bool deterministic = false) {
+  JobRequest request;
+  request.deterministic = deterministic;
+  auto run = std::make_shared<Run>(std::move(request), std::make_shared<Outbox>());
+  run->tokens = std::move(its_tokens);
+  return run;
+}
+
+// A job in its slot that has computed `evaluated` of its tokens.
+Slot busy(std::vector<Token> its_tokens, std::int64_t evaluated,
+          SlotPhase phase = SlotPhase::prefill) {
+  auto run = run_of(std::move(its_tokens));
+  run->evaluated = evaluated;
+  run->phase = phase;
+  return {.run = std::move(run), .resident = {}, .scope = ""};
+}
+
+Slot left(std::vector<Token> its_tokens, std::string scope = "") {
+  return {.run = nullptr, .resident = std::move(its_tokens), .scope = std::move(scope)};
+}
+
+const CopyCost unknown_cost;
+
+// clause: W-51
+TEST(ChooseSeat, PrefersTheLongestPrefixOfTheSameScope) {
+  const std::vector<Slot> slots{busy(tokens(9, 500), 9), left(tokens(30)), left(tokens(50)),
+                                left(tokens(60), "another tenant")};
+  const auto seat = choose_seat(slots, *run_of(tokens(70)), {.copies = false}, unknown_cost);
+  EXPECT_EQ(seat.slot, 2);
+  EXPECT_EQ(seat.cached_tokens, 50);
+  EXPECT_EQ(seat.source, CellSource::resident);
+  const auto alone = choose_seat(slots, *run_of(tokens(70), true), {}, unknown_cost);
+  EXPECT_EQ(alone.source, CellSource::none) << "deterministic";
+  EXPECT_EQ(alone.slot, 1) << "the lowest idle slot";
+  const auto shorter = joined(tokens(cached_tokens_least - 1), tokens(50, 900));
+  EXPECT_EQ(choose_seat(slots, *run_of(shorter), {}, unknown_cost).slot, 1) << "too short a hit";
+}
+
+TEST(ChooseSeat, LeavesOneTokenToEvaluate) {
+  const std::vector<Slot> slots{left(tokens(40))};
+  EXPECT_EQ(choose_seat(slots, *run_of(tokens(30)), {}, unknown_cost).cached_tokens, 29);
+  const SeatView snapshot{.snapshot_shared = 80, .snapshot_tokens = 90};
+  const auto seat = choose_seat(slots, *run_of(tokens(80)), snapshot, unknown_cost);
+  EXPECT_EQ(seat.source, CellSource::snapshot);
+  EXPECT_EQ(seat.cached_tokens, 79);
+}
+
+// clause: W-51
+TEST(ChooseSeat, TakesWhatAJobBesideItHasComputed) {
+  const std::vector<Slot> slots{busy(tokens(100), 64), left(tokens(32)), left({})};
+  const auto seat = choose_seat(slots, *run_of(tokens(90)), {}, unknown_cost);
+  EXPECT_EQ(seat.source, CellSource::busy);
+  EXPECT_EQ(seat.from_slot, 0);
+  EXPECT_EQ(seat.slot, 1);
+  EXPECT_EQ(seat.cached_tokens, 64);
+  const auto fixed = choose_seat(slots, *run_of(tokens(90)), {.copies = false}, unknown_cost);
+  EXPECT_EQ(fixed.source, CellSource::resident)
+      << "cells that cannot be copied stay where they are";
+}
+
+TEST(ChooseSeat, ASnapshotMustBeWorthItsCopy) {
+  const std::vector<Slot> slots{left({})};
+  const SeatView view{.snapshot_shared = 20, .snapshot_tokens = 4000, .prefill_ms_per_token = 0.01};
+  CopyCost slow;
+  slow.observe(1000, 5);  // 40 ms for 4000 tokens, which would save 0.2 ms
+  EXPECT_EQ(choose_seat(slots, *run_of(tokens(50)), view, slow).source, CellSource::none);
+  CopyCost quick;
+  quick.observe(1000, 0.01);
+  EXPECT_EQ(choose_seat(slots, *run_of(tokens(50)), view, quick).source, CellSource::snapshot);
+}
+
+TEST(ChooseSeat, AHitFarFromTheBusySlotsMovesBesideThem) {
+  std::vector<Slot> slots{busy(tokens(9, 500), 9), left({}), left({}), left(tokens(50))};
+  const auto run = run_of(tokens(60));
+  const auto moved = choose_seat(slots, *run, {}, unknown_cost);
+  EXPECT_EQ(moved.slot, 1);
+  EXPECT_EQ(moved.from_slot, 3);
+  EXPECT_EQ(moved.cached_tokens, 50);
+  EXPECT_EQ(choose_seat(slots, *run, {.copies = false}, unknown_cost).slot, 3);
+  slots[0] = left({});  // nobody else: it stays
+  EXPECT_EQ(choose_seat(slots, *run, {}, unknown_cost).slot, 3);
+}
+
+// clause: W-52
+TEST(ChooseLeader, WaitsForAPrefillThatSavesEnough) {
+  const auto prompt = joined(tokens(200), tokens(50, 9000));
+  std::vector<Slot> slots{busy(joined(tokens(200), tokens(80, 4000)), 32), left({})};
+  const auto run = run_of(prompt);
+  const auto leader = choose_leader(slots, *run, 0);
+  EXPECT_EQ(leader.run, slots[0].run);
+  EXPECT_EQ(leader.fork, 200);
+  EXPECT_EQ(choose_leader(slots, *run, 180).run, nullptr) << "nearly all is there already";
+  EXPECT_EQ(choose_leader(slots, *run_of(prompt, true), 0).run, nullptr) << "deterministic";
+  slots[0].run->evaluated = 200;
+  EXPECT_EQ(choose_leader(slots, *run, 0).run, nullptr) << "it is there: to be copied now";
+  slots[0].run->evaluated = 32;
+  slots[0].scope = "another tenant";
+  EXPECT_EQ(choose_leader(slots, *run, 0).run, nullptr);
+  slots[0].scope = "";
+  slots[0].run->phase = SlotPhase::parked;
+  EXPECT_EQ(choose_leader(slots, *run, 0).run, nullptr) << "a parked job may stay so for minutes";
+}
+
+}  // namespace
+}  // namespace llorch
