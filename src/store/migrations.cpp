@@ -92,6 +92,12 @@ CREATE TABLE keys(
   expires_at_ms INTEGER,
   revoked INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+)sql"},
+                                             Migration{R"sql(
+ALTER TABLE keys ADD COLUMN created_at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN revoked_at_ms INTEGER;
+UPDATE keys SET revoked_at_ms=0 WHERE revoked<>0;
+ALTER TABLE keys DROP COLUMN revoked;
 )sql"}};
 
 Result<void> do_step(Database& database, const Migration& step, std::int64_t version) {

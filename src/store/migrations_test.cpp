@@ -49,6 +49,22 @@ TEST_F(Migrations, EveryOlderVersionOfThisProgramOpens) {
   }
 }
 
+TEST_F(Migrations, AKeyRevokedBeforeTimesWereKeptStaysRevoked) {
+  {
+    auto database = made("k", migrations().first(1));
+    ASSERT_TRUE(
+        database.script("INSERT INTO keys VALUES('a','ci',x'01','client','t','[]',0,"
+                        "'batch','batch',NULL,1),('b','ok',x'02','client','t','[]',0,"
+                        "'batch','batch',NULL,0)"));
+  }
+  const auto store = SqliteStore::open(folder_ / "k");
+  ASSERT_TRUE(store) << store.error().message;
+  const auto keys = (*store)->read_now([](StoreReader& reader) { return reader.keys(); });
+  ASSERT_TRUE(keys && keys->size() == 2);
+  EXPECT_TRUE(keys->at(0).revoked_at_ms.has_value());
+  EXPECT_FALSE(keys->at(1).revoked_at_ms.has_value());
+}
+
 TEST_F(Migrations, AStepThatFailsChangesNothing) {
   auto database = made("a", std::span(steps).first(1));
   const std::array broken = {steps[0], Migration{"CREATE TABLE c(x); CREATE TABLE a(x)"}};

@@ -71,15 +71,16 @@ struct StoredKey {
   enum class Role { admin, worker, client };
   std::string key_id;
   std::string name;
-  std::string hash;  // SHA-256 of the secret
+  std::string hash;  // SHA-256 of the secret, lower-case hexadecimal
   Role role = Role::client;
   std::string tenant;
   std::string models_json = "[]";
   std::int64_t tokens_per_minute = 0;  // 0: no bound
   std::string priority_max = "interactive";
   std::string priority_default = "interactive";
+  std::int64_t created_at_ms = 0;
   std::optional<std::int64_t> expires_at_ms;
-  bool revoked = false;
+  std::optional<std::int64_t> revoked_at_ms;
   bool operator==(const StoredKey&) const = default;
 };
 

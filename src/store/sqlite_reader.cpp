@@ -82,8 +82,9 @@ StoredKey key_from(Row& row) {
   key.tokens_per_minute = row.integer();
   key.priority_max = row.text();
   key.priority_default = row.text();
+  key.created_at_ms = row.integer();
   key.expires_at_ms = row.integer_or_null();
-  key.revoked = row.integer() != 0;
+  key.revoked_at_ms = row.integer_or_null();
   return key;
 }
 
@@ -113,7 +114,7 @@ Result<std::vector<StoredKey>> SqliteReader::keys() {
   std::vector<StoredKey> keys;
   const auto asked = database_.query(
       "SELECT key_id, name, hash, role, tenant, models, tokens_per_minute, priority_max,"
-      " priority_default, expires_at_ms, revoked FROM keys ORDER BY key_id",
+      " priority_default, created_at_ms, expires_at_ms, revoked_at_ms FROM keys ORDER BY key_id",
       {}, [&](Row& row) { keys.push_back(key_from(row)); });
   if (!asked) return fail(asked.error());
   return keys;

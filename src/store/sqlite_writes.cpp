@@ -99,11 +99,11 @@ struct Apply {
     const StoredKey& key = write.key;
     return plainly(database.execute(
         "INSERT OR REPLACE INTO keys(key_id, name, hash, role, tenant, models, tokens_per_minute,"
-        " priority_max, priority_default, expires_at_ms, revoked)"
-        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+        " priority_max, priority_default, created_at_ms, expires_at_ms, revoked_at_ms)"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
         {key.key_id, key.name, Blob{key.hash}, wire_name(key.role), key.tenant, key.models_json,
-         key.tokens_per_minute, key.priority_max, key.priority_default, key.expires_at_ms,
-         key.revoked}));
+         key.tokens_per_minute, key.priority_max, key.priority_default, key.created_at_ms,
+         key.expires_at_ms, key.revoked_at_ms}));
   }
 
   Result<Applied> operator()(const FoldFrames& write) const {

@@ -118,6 +118,7 @@ TEST_P(StoreSuite, AWorkerIsReplacedListedByIdAndRemoved) {
 
 TEST_P(StoreSuite, AKeyIsReplacedAndListedById) {
   StoredKey key{.key_id = "k1", .name = "ci", .hash = std::string("\0\xff\x01", 3)};
+  key.created_at_ms = 42;
   key.role = StoredKey::Role::worker;
   key.tenant = "acme";
   key.models_json = R"(["qwen"])";
@@ -126,7 +127,7 @@ TEST_P(StoreSuite, AKeyIsReplacedAndListedById) {
   key.priority_default = "batch";
   key.expires_at_ms = 99;
   ASSERT_TRUE(put(UpsertKey{key}) && put(UpsertKey{StoredKey{.key_id = "k0"}}));
-  key.revoked = true;
+  key.revoked_at_ms = 77;
   ASSERT_TRUE(put(UpsertKey{key}));
   const auto keys = store_->read_now([](StoreReader& reader) { return reader.keys(); });
   EXPECT_EQ(*keys, (std::vector{StoredKey{.key_id = "k0"}, key}));
