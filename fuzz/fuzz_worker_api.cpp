@@ -1,5 +1,6 @@
-// What a worker sends is refused or means the same after a round trip.
+// What a worker sends, or who asks for a key, is refused or means the same after a round trip.
 #include "fuzz.h"
+#include "protocol/key_request.h"
 #include "protocol/worker_api.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
@@ -13,6 +14,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   }
   if (const auto got = decode_cancel(body)) {
     fuzz::require(decode_cancel(encode_cancel(*got)) == *got);
+  }
+  if (const auto got = decode_key_request(body)) {
+    fuzz::require(decode_key_request(encode(*got)) == *got);
   }
   if (const auto got = decode_health(body)) {
     const std::string once = encode(*got);

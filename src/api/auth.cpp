@@ -33,6 +33,11 @@ bool is_own_name(std::string_view text, std::string_view machine_name) {
          host == lower(machine_name);
 }
 
+bool is_listed(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::any_of(names,
+                             [&](const std::string& listed) { return lower(listed) == name; });
+}
+
 }  // namespace
 
 bool same_secret(std::string_view given, std::string_view secret) {
@@ -44,24 +49,38 @@ bool same_secret(std::string_view given, std::string_view secret) {
   return difference == 0 && !secret.empty();
 }
 
-Result<void> authorise(const Caller& caller, std::string_view token,
-                       std::string_view machine_name) {
-  if (!token.empty()) {
-    constexpr std::string_view scheme = "bearer ";
-    const auto given = caller.authorization.value_or("");
-    if (lower(given.substr(0, scheme.size())) == scheme &&
-        same_secret(given.substr(scheme.size()), token)) {
-      return {};
-    }
-    return fail(Code::unauthorized, "a token is wanted: Authorization: Bearer TOKEN");
-  }
-  if (caller.host && !is_own_name(*caller.host, machine_name)) {
+std::string_view bearer_token(std::optional<std::string_view> authorization) {
+  constexpr std::string_view scheme = "bearer ";
+  const auto given = authorization.value_or("");
+  if (lower(given.substr(0, scheme.size())) != scheme) return {};
+  return given.substr(scheme.size());
+}
+
+bool is_allowed_origin(const AllowedNames& names, std::string_view origin) {
+  const auto given = lower(origin);
+  return std::ranges::any_of(names.origins, [&](const std::string& allowed) {
+    return allowed == "*" || lower(allowed) == given;
+  });
+}
+
+Result<void> check_names(const Caller& caller, std::string_view machine_name,
+                         const AllowedNames& names) {
+  if (caller.host && !is_own_name(*caller.host, machine_name) &&
+      !is_listed(names.hosts, host_part(*caller.host))) {
     return fail(Code::forbidden, "the Host header is not a name of this machine");
   }
-  if (caller.origin && !is_own_name(*caller.origin, machine_name)) {
+  if (caller.origin && !is_own_name(*caller.origin, machine_name) &&
+      !is_allowed_origin(names, *caller.origin)) {
     return fail(Code::forbidden, "the Origin header is not this machine");
   }
   return {};
+}
+
+Result<void> authorise(const Caller& caller, std::string_view token,
+                       std::string_view machine_name) {
+  if (token.empty()) return check_names(caller, machine_name, {});
+  if (same_secret(bearer_token(caller.authorization), token)) return {};
+  return fail(Code::unauthorized, "a token is wanted: Authorization: Bearer TOKEN");
 }
 
 std::string correlation_id_of(std::optional<std::string_view> header) {

@@ -26,6 +26,14 @@ inline constexpr std::int64_t probe_wait_ms = 2'000;       // /health answers in
 inline constexpr std::int64_t worker_cancel_ms = 2'000;    // best effort
 inline constexpr std::size_t workers_max = 4'096;          // registered at once
 
+// Orchestrator: keys
+inline constexpr std::size_t keys_max = 4'096;      // revoked ones too; all are in memory
+inline constexpr std::size_t key_models_max = 256;  // of one allow-list
+inline constexpr std::int64_t key_lifetime_s_max = 315'360'000;           // ten years
+inline constexpr std::int64_t key_tokens_per_minute_max = 1'000'000'000;  // a thousand fast cards
+inline constexpr std::size_t allowed_names_max = 64;  // hosts, and origins: compared one by one
+inline constexpr int preflight_kept_s = 600;          // a browser asks again after a change
+
 // Orchestrator: choices
 inline constexpr std::int64_t promote_batch_ms = 120'000;  // then a batch job counts as interactive
 inline constexpr std::size_t prefix_entries_max = 262'144;  // 20 MiB; 64 workers of 1 024, fourfold

@@ -397,6 +397,8 @@ const std::vector<SettingKey>& setting_keys() {
       {"orchestrator.drain_ms", integer},
       {"orchestrator.tls_cert", text},
       {"orchestrator.tls_key", text},
+      {"orchestrator.allowed_hosts", text},
+      {"orchestrator.cors_origins", text},
       {"orchestrator.log_level", text},
   };
   return keys;

@@ -4,7 +4,19 @@
 
 namespace llorch {
 
+Task<std::shared_ptr<JobRecord>> own_job(Call& call, const JobId& id) {
+  auto job = co_await call.service.recall(id);
+  if (job && !call.identity.sees(job->tenant)) job = nullptr;
+  co_return job;
+}
+
+net::Headers with_shared(const Call& call, net::Headers headers) {
+  for (const auto& [name, value] : call.shared_headers) headers.add(name, value);
+  return headers;
+}
+
 Task<void> reply_with(const Call& call, net::HttpResponse response) {
+  response.headers = with_shared(call, std::move(response.headers));
   // The client may be gone by then: what becomes of the write is the server's matter.
   const auto sent = co_await call.exchange.reply(std::move(response));
   static_cast<void>(sent);

@@ -7,6 +7,7 @@
 
 #include "api/reply.h"
 #include "net/server.h"
+#include "orchestrator/keys/identity.h"
 #include "orchestrator/service.h"
 
 namespace llorch {
@@ -18,8 +19,14 @@ struct Call {
   ErrorShape errors = ErrorShape::ours;
   std::string id = {};      // the {} of the route's path, percent-decoded
   std::string job_id = {};  // echoed as x-request-id once known
+  Identity identity = {};
+  net::Headers shared_headers = {};  // of every reply: what browsers want to see
 };
 
+// A job that the caller may see. Null: unknown, or another tenant's.
+Task<std::shared_ptr<JobRecord>> own_job(Call& call, const JobId& id);
+
+net::Headers with_shared(const Call& call, net::Headers headers);
 Task<void> reply_json(const Call& call, unsigned status, std::string body);
 Task<void> reply_with(const Call& call, net::HttpResponse response);
 Task<void> reply_error(const Call& call, const Error& error);

@@ -34,6 +34,8 @@ struct JobRecord {
   std::string correlation_id;
   std::string model;
   std::string tenant;
+  std::string key_id;               // whose quota it counts for; empty: nobody's
+  std::int64_t tokens_charged = 0;  // before it is known what it uses
   Priority priority = Priority::interactive;
   std::string body;          // of the client; emptied at the end
   JobRequest request;        // of a task: what /execute is given

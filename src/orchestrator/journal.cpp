@@ -227,6 +227,11 @@ void Journal::worker_gone(const std::string& id) {
   behind(RemoveWorker{WorkerId{id}});
 }
 
+Task<Result<void>> Journal::key_changed(StoredKey key) {
+  StoreWrite write = UpsertKey{std::move(key)};
+  co_return co_await commit(std::move(write));
+}
+
 void Journal::forget_old() {
   behind(DeleteOlder{llorch::wall_ms(clock_.wall()) - limits::jobs_kept_ms});
 }

@@ -42,6 +42,8 @@ class Journal {
   void decided(const JobId& id, std::uint32_t attempt, std::string json);
   void worker_changed(const WorkerState& worker);
   void worker_gone(const std::string& id);
+  // Resolves once the key is on the disk. Errors: those of a write.
+  Task<Result<void>> key_changed(StoredKey key);
   // What has ended more than limits::jobs_kept_ms ago.
   void forget_old();
 
@@ -75,6 +77,7 @@ std::string sha256_of(std::string_view text);
 // At a start, before the first request; blocks. What was registered and what had not ended.
 struct Restored {
   std::vector<Registration> workers;
+  std::vector<StoredKey> keys;
   struct Task {
     std::shared_ptr<JobRecord> job;
     JobSpec spec;

@@ -25,8 +25,10 @@ std::optional<Error> header_fields(const Call& call, Submission& submission) {
                          .message = "X-Llorch-Priority: must be interactive or batch"})
           .error();
     }
-    submission.job->priority = *priority == "batch" ? Priority::batch : Priority::interactive;
-    submission.spec.priority = submission.job->priority;
+    const auto allowed =
+        call.identity.priority(*priority == "batch" ? Priority::batch : Priority::interactive);
+    if (!allowed) return allowed.error();
+    submission.job->priority = submission.spec.priority = *allowed;
   }
   if (const auto session = headers.find("X-Llorch-Session")) submission.spec.session_id = *session;
   if (const auto deadline = headers.find("X-Llorch-Deadline-Ms")) {
@@ -75,6 +77,7 @@ Task<void> stream_reply(Call& call, JobRecord& job) {
   auto headers = queue_headers(call, job, "text/event-stream");
   headers.add("Cache-Control", "no-cache");
   headers.add("X-Accel-Buffering", "no");
+  headers = with_shared(call, std::move(headers));
   const auto begun = co_await call.exchange.begin_stream(200, std::move(headers));
   if (!begun) co_return;
   std::string bytes;
@@ -144,9 +147,10 @@ Task<bool> refuses(Call& call, const std::string& model, const std::string& capa
     co_await reply_error(call, error);
     co_return true;
   }
-  const auto known = check_model(call.service, model, capability);
-  if (known) co_return false;
-  co_await reply_error(call, known.error());
+  auto good = check_model(call.service, call.identity, model, capability);
+  if (good) good = call.service.keys().check_quota(call.identity, call.service.now_ms());
+  if (good) co_return false;
+  co_await reply_error(call, good.error());
   co_return true;
 }
 
@@ -158,15 +162,17 @@ Task<void> generate(Call& call, OpenAiRoute route) {
   const std::string capability = chat ? "chat" : "completions";
   const bool refused = co_await refuses(call, request->model, capability);
   if (refused) co_return;
-  auto submission =
-      openai_submission(call.service, std::move(*request), std::move(body), call.correlation_id);
+  auto submission = openai_submission(call.service, call.identity, std::move(*request),
+                                      std::move(body), call.correlation_id);
   co_await run_submission(call, std::move(submission));
 }
 
-// One entry a model, "ready" when any of its workers is.
-std::map<std::string, ModelEntry> served_models(const Orchestrator& service) {
+// One entry a model that the caller may use, "ready" when any of its workers is.
+std::map<std::string, ModelEntry> served_models(const Orchestrator& service,
+                                                const Identity& identity) {
   std::map<std::string, ModelEntry> models;
   for (const auto& [id, worker] : service.core().workers()) {
+    if (!identity.may_use(worker.registration.model)) continue;
     auto& entry = models[worker.registration.model];
     const bool first = entry.id.empty();
     entry.id = worker.registration.model;
@@ -194,20 +200,21 @@ Task<void> embeddings_route(Call& call) {
   const std::string capability = "embeddings";
   const bool refused = co_await refuses(call, request->model, capability);
   if (refused) co_return;
-  auto submission =
-      embedding_submission(call.service, *request, std::move(body), call.correlation_id);
+  auto submission = embedding_submission(call.service, call.identity, *request, std::move(body),
+                                         call.correlation_id);
   co_await run_submission(call, std::move(submission));
 }
 
 Task<void> models_route(Call& call) {
   std::vector<ModelEntry> models;
-  for (auto& [id, entry] : served_models(call.service)) models.push_back(std::move(entry));
+  for (auto& [id, entry] : served_models(call.service, call.identity))
+    models.push_back(std::move(entry));
   auto body = encode_models(models);
   co_await reply_json(call, 200, std::move(body));
 }
 
 Task<void> model_route(Call& call) {
-  auto models = served_models(call.service);
+  auto models = served_models(call.service, call.identity);
   const auto found = models.find(call.id);
   if (found == models.end()) {
     const Error error{.code = Code::model_not_found,

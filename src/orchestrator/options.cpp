@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "console/command_line.h"
 #include "console/option_layers.h"
+#include "orchestrator/name_options.h"
 
 namespace llorch {
 namespace {
@@ -21,7 +22,8 @@ constexpr const char* examples =
 
 // The flags as given; an absent one leaves the word to the environment and the file.
 struct Flags {
-  std::optional<std::string> host, db, policy, queue_policy, placement, order, tls_cert, tls_key;
+  std::optional<std::string> host, db, policy, queue_policy, placement, order, tls_cert, tls_key,
+      allowed_hosts, cors_origins;
   std::optional<std::int64_t> port, queue_capacity, queue_timeout_ms, job_timeout_ms, stall_ms,
       disconnect_grace_ms, drain_ms;
 };
@@ -43,6 +45,10 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--drain-ms", flags.drain_ms, "time to finish streams at a stop (default 30000)");
   app.add_option("--tls-cert", flags.tls_cert, "PEM file; needs --tls-key");
   app.add_option("--tls-key", flags.tls_key, "PEM file; needs --tls-cert");
+  app.add_option("--allowed-hosts", flags.allowed_hosts,
+                 "further names of this machine, with commas, for requests without a key");
+  app.add_option("--cors-origins", flags.cors_origins,
+                 "whose web pages may call it: https://app.example,…; * = any, with keys");
 }
 
 void check(const OrchestratorOptions& options, std::vector<Violation>& found) {
@@ -99,6 +105,9 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
   layers.text(options.tls_key, flags.tls_key, "orchestrator.tls_key");
   layers.text(options.api_token, std::nullopt, "api_token");
   layers.text(options.worker_token, std::nullopt, "worker.token");
+  std::string hosts, origins;
+  layers.text(hosts, flags.allowed_hosts, "orchestrator.allowed_hosts");
+  layers.text(origins, flags.cors_origins, "orchestrator.cors_origins");
   layers.text(options.log_level, std::nullopt, "orchestrator.log_level");
   layers.integer(options.port, flags.port, "orchestrator.port", 0, 65'535);
   layers.integer(options.queue_capacity, flags.queue_capacity, "orchestrator.queue_capacity", -1,
@@ -121,6 +130,7 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
       flags.placement, "orchestrator.placement", {"cost", "least-loaded", "round-robin"}));
   auto violations = layers.take();
   check(options, violations);
+  options.allowed_names = allowed_names(hosts, origins, !options.api_token.empty(), violations);
   if (!violations.empty()) return fail(wrong_values(program, std::move(violations)));
   if (backup->parsed() || restore->parsed()) {
     return CopyDatabase{std::move(options), std::move(file), restore->parsed()};

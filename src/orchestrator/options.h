@@ -7,6 +7,7 @@
 #include <string>
 #include <variant>
 
+#include "api/auth.h"
 #include "base/result.h"
 #include "base/settings.h"
 #include "console/option_layers.h"
@@ -32,6 +33,7 @@ struct OrchestratorOptions {
   std::int64_t drain_ms = 30'000;
   std::string tls_certificate, tls_key;  // PEM files; both or none
   std::string api_token;                 // LLORCH_API_TOKEN: an admin key; empty: none
+  AllowedNames allowed_names;            // --allowed-hosts, --cors-origins
   std::string worker_token;              // LLORCH_WORKER_TOKEN: sent to workers; empty: none
   std::string log_level = "info";
   std::uint64_t seed = 1;  // of the jitter of retries

@@ -145,9 +145,12 @@ Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clo
   if (const auto flushed = store.flush(); !flushed) return fail(flushed.error());
   const auto workers = store.read_now([](StoreReader& reader) { return reader.workers(); });
   if (!workers) return fail(workers.error());
+  auto keys = store.read_now([](StoreReader& reader) { return reader.keys(); });
+  if (!keys) return fail(keys.error());
   const auto jobs = store.read_now([](StoreReader& reader) { return reader.open_jobs(); });
   if (!jobs) return fail(jobs.error());
   Restored restored;
+  restored.keys = std::move(*keys);
   for (const auto& worker : *workers) {
     if (auto told = decode_registration(worker.metadata_json)) {
       restored.workers.push_back(std::move(*told));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "api/auth.h"
+#include "api/cross_origin.h"
 #include "api/refusal.h"
 #include "console/spelling.h"
 
@@ -36,6 +37,10 @@ constexpr std::array routes = {
     Route{"POST", "/v2/policy/validate", Role::admin, validate_policy_route},
     Route{"POST", "/v2/policy/deploy", Role::admin, deploy_policy_route},
     Route{"POST", "/v2/policy/rollback", Role::admin, rollback_policy_route},
+    Route{"POST", "/v2/keys", Role::admin, add_key_route},
+    Route{"GET", "/v2/keys", Role::admin, list_keys_route},
+    Route{"DELETE", "/v2/keys/{}", Role::admin, revoke_key_route},
+    Route{"POST", "/v2/keys/{}/rotate", Role::admin, rotate_key_route},
     Route{"GET", "/health", Role::open, health_route},
     Route{"GET", "/ready", Role::open, ready_route},
     Route{"GET", "/metrics", Role::open, metrics_route},
@@ -79,13 +84,22 @@ Task<void> refuse_path(Call& call, const std::string& allow) {
   co_await reply_with(call, std::move(response));
 }
 
-Result<void> admit(const Call& call, Role role) {
-  if (role == Role::open) return {};
+Result<Identity> admit(const Call& call, Role role) {
+  if (role == Role::open) return Identity{};
+  const auto& service = call.service;
   const auto& headers = call.exchange.request().headers;
   const Caller caller{.authorization = headers.find("Authorization"),
                       .host = headers.find("Host"),
                       .origin = headers.find("Origin")};
-  return authorise(caller, call.service.options().api_token, call.service.machine_name());
+  if (!service.keys().is_on()) {
+    const auto named = check_names(caller, service.machine_name(), service.options().allowed_names);
+    if (!named) return fail(named.error());
+    return Identity{};
+  }
+  auto identity = service.keys().identify(caller.authorization, wall_ms(service.clock().wall()));
+  if (!identity) return identity;
+  if (const auto may = identity->may_call(role); !may) return fail(may.error());
+  return identity;
 }
 
 }  // namespace
@@ -100,6 +114,11 @@ Task<void> serve_request(Orchestrator& service, net::Exchange& exchange) {
             .exchange = exchange,
             .correlation_id = correlation_id_of(request.headers.find("X-Correlation-Id")),
             .errors = is_openai_path(request.path) ? ErrorShape::openai : ErrorShape::ours};
+  const auto& names = service.options().allowed_names;
+  if (auto answer = preflight_response(names, request)) {
+    co_return co_await reply_with(call, std::move(*answer));
+  }
+  call.shared_headers = cross_origin_headers(names, request);
   std::string allow;
   for (const auto& route : routes) {
     const auto id = match(route.path, request.path);
@@ -109,9 +128,9 @@ Task<void> serve_request(Orchestrator& service, net::Exchange& exchange) {
       allow += (allow.empty() ? "" : ", ") + std::string(route.method);
       continue;
     }
-    if (const auto admitted = admit(call, route.role); !admitted) {
-      co_return co_await reply_error(call, admitted.error());
-    }
+    auto identity = admit(call, route.role);
+    if (!identity) co_return co_await reply_error(call, identity.error());
+    call.identity = std::move(*identity);
     call.id = net::percent_decoded(*id);
     co_return co_await route.run(call);
   }

@@ -8,12 +8,10 @@
 
 namespace llorch {
 
-enum class Role { open, client, worker, admin };  // each may do what those before it may
-
 struct Route {
   std::string_view method;
   std::string_view path;  // "{}" stands for one segment
-  Role role;
+  Role role;              // whose keys it takes, once keys are on
   Task<void> (*run)(Call&);
 };
 std::span<const Route> orchestrator_routes();
@@ -22,7 +20,7 @@ std::span<const Route> orchestrator_routes();
 Task<void> serve_request(Orchestrator& service, net::Exchange& exchange);
 
 // By file: task_routes.cpp, task_events.cpp, openai_routes.cpp, worker_routes.cpp,
-// policy_routes.cpp, status_routes.cpp.
+// policy_routes.cpp, key_routes.cpp, status_routes.cpp.
 Task<void> submit_task_route(Call& call);
 Task<void> list_tasks_route(Call& call);
 Task<void> task_route(Call& call);
@@ -45,6 +43,10 @@ Task<void> policy_route(Call& call);
 Task<void> validate_policy_route(Call& call);
 Task<void> deploy_policy_route(Call& call);
 Task<void> rollback_policy_route(Call& call);
+Task<void> add_key_route(Call& call);
+Task<void> list_keys_route(Call& call);
+Task<void> revoke_key_route(Call& call);
+Task<void> rotate_key_route(Call& call);
 Task<void> health_route(Call& call);
 Task<void> ready_route(Call& call);
 Task<void> metrics_route(Call& call);

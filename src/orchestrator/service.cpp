@@ -87,7 +87,8 @@ Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& opti
       machine_name_(read_host_facts().name),
       core_(core_options(options), policy),
       client_(io),
-      tasks_(io.get_executor()) {}
+      tasks_(io.get_executor()),
+      keys_(options.api_token) {}
 
 Millis Orchestrator::now_ms() const {
   return static_cast<Millis>(elapsed_ms(started_at_, clock_.now()));
@@ -97,6 +98,8 @@ void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec spec) {
   job->accepted_at = clock_.now();
   job->accepted_wall = clock_.wall();
   jobs_.emplace(job->id, job);
+  job->tokens_charged = spec.prompt_tokens_estimate;
+  keys_.charge(job->key_id, job->tokens_charged, now_ms());
   tell(JobSubmitted{std::move(spec)});
   const auto* const refused = job->error();
   ++figures_.enqueued[refused == nullptr ? "accepted" : std::string(wire_name(refused->code))];
@@ -129,6 +132,7 @@ Task<std::vector<std::string>> Orchestrator::decisions(JobId id) {
 }
 
 void Orchestrator::take_up(Restored restored) {
+  keys_.load(std::move(restored.keys));
   for (auto& registration : restored.workers) {
     const auto id = registration.worker_id;
     tell(WorkerRegistered{.registration = std::move(registration)});
@@ -221,6 +225,7 @@ void Orchestrator::carry_out(EndJob& action) {
     job->closed = true;
   }
   if (journal_ != nullptr && job->kind == JobKind::task) journal_->ended(job);
+  settle_quota(*job);
   job->body.clear();
   job->request = {};
   job->abort = nullptr;
@@ -236,6 +241,14 @@ void Orchestrator::carry_out(EndJob& action) {
              {"code", job->error() == nullptr ? "" : wire_name(job->error()->code)}});
   ended_.push_back(job->id);
   forget_ended();
+}
+
+// What the job really used, instead of what was taken for its prompt. Nobody counts the tokens of
+// embeddings here: the estimate stays.
+void Orchestrator::settle_quota(const JobRecord& job) {
+  if (job.kind == JobKind::embeddings && job.status == JobStatus::completed) return;
+  const auto used = job.prompt_tokens + static_cast<std::int64_t>(job.tokens.size());
+  keys_.charge(job.key_id, used - job.tokens_charged, now_ms());
 }
 
 void Orchestrator::forget_ended() {
@@ -273,6 +286,7 @@ void Orchestrator::carry_out(ProbeWorker& action) {
 
 void Orchestrator::carry_out(ForgetWorker& action) {
   if (journal_ != nullptr) journal_->worker_gone(action.worker_id);
+  worker_owners_.forget(action.worker_id);
   std::erase_if(figures_.dispatched,
                 [&](const auto& entry) { return entry.first.first == action.worker_id; });
   log_event(LogLevel::info, "orchestrator", "worker_forgotten",

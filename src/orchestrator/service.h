@@ -17,6 +17,8 @@
 #include "orchestrator/core/core.h"
 #include "orchestrator/job_record.h"
 #include "orchestrator/journal.h"
+#include "orchestrator/keys/key_ring.h"
+#include "orchestrator/keys/worker_owners.h"
 #include "orchestrator/options.h"
 #include "policy/policy_host.h"
 #include "protocol/metrics_text.h"
@@ -51,6 +53,9 @@ class Orchestrator {
   // JSON of each, in order.
   Task<std::vector<std::string>> decisions(JobId id);
   Journal* journal() { return journal_; }
+  KeyRing& keys() { return keys_; }
+  const KeyRing& keys() const { return keys_; }
+  WorkerOwners& worker_owners() { return worker_owners_; }
   const std::unordered_map<JobId, std::shared_ptr<JobRecord>>& jobs() const { return jobs_; }
 
   // One event for the decision machine.
@@ -93,6 +98,7 @@ class Orchestrator {
   Task<void> probe(std::string worker_id, net::Url url);
   Task<void> cancel_at_worker(net::Url url, JobId id);
   void note_progress(const JobRecord& job);
+  void settle_quota(const JobRecord& job);
   void cancel_abandoned();
   void forget_ended();
 
@@ -107,6 +113,8 @@ class Orchestrator {
   std::unordered_map<JobId, std::shared_ptr<JobRecord>> jobs_;
   std::deque<JobId> ended_;  // oldest first
   std::unordered_map<JobId, std::vector<std::string>> decisions_;
+  KeyRing keys_;
+  WorkerOwners worker_owners_;
   Journal* journal_ = nullptr;
   PolicyHost* policy_host_ = nullptr;
   SteadyTime swept_at_;  // when old jobs were last forgotten

@@ -38,12 +38,16 @@ std::int64_t seconds_since_epoch(WallTime time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
-std::shared_ptr<JobRecord> new_record(const Orchestrator& service, JobKind kind, std::string id,
-                                      std::string model, const std::string& correlation_id) {
+std::shared_ptr<JobRecord> new_record(const Orchestrator& service, const Identity& identity,
+                                      JobKind kind, std::string id, std::string model,
+                                      const std::string& correlation_id) {
   auto job = std::make_shared<JobRecord>(service.executor());
   job->id.value = std::move(id);
   job->kind = kind;
   job->correlation_id = correlation_id;
+  job->tenant = identity.tenant();
+  job->key_id = identity.key_id();
+  job->priority = identity.priority(std::nullopt).value_or(Priority::batch);
   job->model = std::move(model);
   job->created = seconds_since_epoch(service.clock().wall());
   return job;
@@ -78,10 +82,10 @@ JobSpec spec_of(const JobRecord& job, const JobRequest& request, std::string cap
   return spec;
 }
 
-Submission task_submission(const Orchestrator& service, TaskRequest task,
+Submission task_submission(const Orchestrator& service, const Identity& identity, TaskRequest task,
                            const std::string& correlation_id) {
-  auto job =
-      new_record(service, JobKind::task, random_uuid(), std::move(task.model), correlation_id);
+  auto job = new_record(service, identity, JobKind::task, random_uuid(), std::move(task.model),
+                        correlation_id);
   job->tenant = std::move(task.tenant);
   job->priority = task.batch ? Priority::batch : Priority::interactive;
   if (!task.job.sampling.seed) task.job.sampling.seed = random_u64() & seed_max;
@@ -94,10 +98,11 @@ Submission task_submission(const Orchestrator& service, TaskRequest task,
   return {std::move(job), std::move(spec)};
 }
 
-Submission openai_submission(const Orchestrator& service, OpenAiRequest request, std::string body,
+Submission openai_submission(const Orchestrator& service, const Identity& identity,
+                             OpenAiRequest request, std::string body,
                              const std::string& correlation_id) {
   const bool chat = request.route == OpenAiRoute::chat_completions;
-  auto job = new_record(service, chat ? JobKind::chat : JobKind::completions,
+  auto job = new_record(service, identity, chat ? JobKind::chat : JobKind::completions,
                         (chat ? "chatcmpl-" : "cmpl-") + random_hex(32), std::move(request.model),
                         correlation_id);
   job->stream = request.stream;
@@ -108,10 +113,11 @@ Submission openai_submission(const Orchestrator& service, OpenAiRequest request,
   return {std::move(job), std::move(spec)};
 }
 
-Submission embedding_submission(const Orchestrator& service, const EmbeddingRequest& request,
-                                std::string body, const std::string& correlation_id) {
-  auto job = new_record(service, JobKind::embeddings, "embd-" + random_hex(32), request.model,
-                        correlation_id);
+Submission embedding_submission(const Orchestrator& service, const Identity& identity,
+                                const EmbeddingRequest& request, std::string body,
+                                const std::string& correlation_id) {
+  auto job = new_record(service, identity, JobKind::embeddings, "embd-" + random_hex(32),
+                        request.model, correlation_id);
   job->stream = false;
   JobRequest as_job;
   as_job.max_tokens = 1;
@@ -124,11 +130,17 @@ Submission embedding_submission(const Orchestrator& service, const EmbeddingRequ
   return {std::move(job), std::move(spec)};
 }
 
-Result<void> check_model(const Orchestrator& service, const std::string& model,
-                         const std::string& capability) {
+Result<void> check_model(const Orchestrator& service, const Identity& identity,
+                         const std::string& model, const std::string& capability) {
+  if (!identity.may_use(model)) {
+    return fail(Code::model_not_found,
+                "no model '" + model + "', or " + identity.name() + " may not use it");
+  }
   if (service.core().serves(model, capability)) return {};
   std::set<std::string> known;
-  for (const auto& [id, worker] : service.core().workers()) known.insert(worker.registration.model);
+  for (const auto& [id, worker] : service.core().workers()) {
+    if (identity.may_use(worker.registration.model)) known.insert(worker.registration.model);
+  }
   if (known.contains(model)) {
     return fail(Code::invalid_request, "model " + model + " does not do " + capability);
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "orchestrator/keys/identity.h"
 #include "orchestrator/service.h"
 #include "protocol/openai_request.h"
 #include "protocol/task_request.h"
@@ -19,17 +20,19 @@ struct Submission {
 // What the decision machine is told, from the record and the decoded request.
 JobSpec spec_of(const JobRecord& job, const JobRequest& request, std::string capability);
 
-Submission task_submission(const Orchestrator& service, TaskRequest task,
+Submission task_submission(const Orchestrator& service, const Identity& identity, TaskRequest task,
                            const std::string& correlation_id);
 // `body` is the client's, taken as it is.
-Submission openai_submission(const Orchestrator& service, OpenAiRequest request, std::string body,
+Submission openai_submission(const Orchestrator& service, const Identity& identity,
+                             OpenAiRequest request, std::string body,
                              const std::string& correlation_id);
-Submission embedding_submission(const Orchestrator& service, const EmbeddingRequest& request,
-                                std::string body, const std::string& correlation_id);
+Submission embedding_submission(const Orchestrator& service, const Identity& identity,
+                                const EmbeddingRequest& request, std::string body,
+                                const std::string& correlation_id);
 
-// No worker serves that model: what is near, or that none is there at all.
-// Errors: model_not_found, no_worker.
-Result<void> check_model(const Orchestrator& service, const std::string& model,
-                         const std::string& capability);
+// No worker serves that model, or the caller may not use it: what is near of those it may, or that
+// none is there at all. Errors: model_not_found, no_worker.
+Result<void> check_model(const Orchestrator& service, const Identity& identity,
+                         const std::string& model, const std::string& capability);
 
 }  // namespace llorch

@@ -90,7 +90,7 @@ std::string unread(const Orchestrator& service, const JobRecord& job, std::int64
 
 Task<void> task_events_route(Call& call) {
   const JobId id{call.id};
-  const auto job = co_await call.service.recall(id);
+  const auto job = co_await own_job(call, id);
   if (!job || job->kind != JobKind::task) {
     const Error error{.code = Code::job_not_found, .message = "no task " + call.id};
     co_return co_await reply_error(call, error);
@@ -101,6 +101,7 @@ Task<void> task_events_route(Call& call) {
   auto headers = reply_headers("text/event-stream", call.correlation_id, call.job_id);
   headers.add("Cache-Control", "no-cache");
   headers.add("X-Accel-Buffering", "no");
+  headers = with_shared(call, std::move(headers));
   const Reading reading(*job, call.service.clock());
   const auto begun = co_await call.exchange.begin_stream(200, std::move(headers));
   if (!begun) co_return;

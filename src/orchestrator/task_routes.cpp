@@ -46,7 +46,7 @@ std::string accepted_text(const Orchestrator& service, const JobRecord& job) {
 
 // A reference to a name: g++ 12 destroys a temporary aggregate in a co_await expression twice.
 Task<void> cancel_by_id(Call& call, const JobId& id) {
-  const auto job = co_await call.service.recall(id);
+  const auto job = co_await own_job(call, id);
   if (!job) co_return co_await unknown_job(call, id.value);
   call.job_id = job->id.value;
   call.service.cancel(id, "client");
@@ -96,12 +96,17 @@ Task<void> submit_task_route(Call& call) {
   auto body = std::exchange(call.exchange.request().body, std::string());
   auto task = decode_task(body);
   if (!task) co_return co_await reply_error(call, task.error());
-  if (const auto known = check_model(call.service, task->model, "execute"); !known) {
-    co_return co_await reply_error(call, known.error());
+  if (const auto allowed = call.identity.rule(*task); !allowed) {
+    co_return co_await reply_error(call, allowed.error());
   }
+  const auto known = check_model(call.service, call.identity, task->model, "execute");
+  if (!known) co_return co_await reply_error(call, known.error());
   const bool repeated = co_await accepted_before(call, task->tenant, body);
   if (repeated) co_return;
-  auto [job, spec] = task_submission(call.service, std::move(*task), call.correlation_id);
+  const auto quota = call.service.keys().check_quota(call.identity, call.service.now_ms());
+  if (!quota) co_return co_await reply_error(call, quota.error());
+  auto [job, spec] =
+      task_submission(call.service, call.identity, std::move(*task), call.correlation_id);
   call.job_id = job->id.value;
   if (auto* const journal = call.service.journal()) {
     std::string key(call.exchange.request().headers.find(key_header).value_or(""));
@@ -131,14 +136,14 @@ Task<void> list_tasks_route(Call& call) {
         {.field = "limit", .constraint = "1..1000", .message = "limit: must be 1..1000"});
     co_return co_await reply_error(call, error.error());
   }
-  auto body = jobs_text(call.service, query_value(query, "status"), query_value(query, "model"),
-                        static_cast<std::size_t>(*given));
+  auto body = jobs_text(call.service, call.identity, query_value(query, "status"),
+                        query_value(query, "model"), static_cast<std::size_t>(*given));
   co_await reply_json(call, 200, std::move(body));
 }
 
 Task<void> task_route(Call& call) {
   const JobId id{call.id};
-  const auto job = co_await call.service.recall(id);
+  const auto job = co_await own_job(call, id);
   if (!job) co_return co_await unknown_job(call, call.id);
   call.job_id = job->id.value;
   auto body = job_text(call.service, *job);
@@ -158,7 +163,7 @@ Task<void> cancel_route(Call& call) {
 
 Task<void> explain_route(Call& call) {
   const JobId id{call.id};
-  const auto job = co_await call.service.recall(id);
+  const auto job = co_await own_job(call, id);
   if (!job) co_return co_await unknown_job(call, call.id);
   call.job_id = job->id.value;
   const auto decisions = co_await call.service.decisions(id);

@@ -131,10 +131,11 @@ std::string job_text(const Orchestrator& service, const JobRecord& job) {
   return out;
 }
 
-std::string jobs_text(const Orchestrator& service, std::string_view status, std::string_view model,
-                      std::size_t limit) {
+std::string jobs_text(const Orchestrator& service, const Identity& reader, std::string_view status,
+                      std::string_view model, std::size_t limit) {
   std::vector<const JobRecord*> found;
   for (const auto& [id, job] : service.jobs()) {
+    if (!reader.sees(job->tenant)) continue;
     if (!status.empty() && wire_name(job->status) != status) continue;
     if (model.empty() || job->model == model) found.push_back(job.get());
   }

@@ -10,9 +10,10 @@ namespace llorch {
 
 // {"job_id":…,"status":"running","model":…,"worker_id":…,"accepted_at":…,"tokens_out":3,…}
 std::string job_text(const Orchestrator& service, const JobRecord& job);
-// {"jobs":[…]}: the newest first, at most `limit`, of that status and model where given.
-std::string jobs_text(const Orchestrator& service, std::string_view status, std::string_view model,
-                      std::size_t limit);
+// {"jobs":[…]}: the newest first, at most `limit`, of that status and model where given; those that
+// `reader` may see.
+std::string jobs_text(const Orchestrator& service, const Identity& reader, std::string_view status,
+                      std::string_view model, std::size_t limit);
 std::string worker_text(const Orchestrator& service, const std::string& id);
 std::string workers_text(const Orchestrator& service);
 // {"attempt":0,"worker_id":…,"decided_by":…,"candidates":[…]}

@@ -60,6 +60,9 @@ Task<void> register_route(Call& call) {
     co_return co_await reply_error(call, error);
   }
   const auto id = registration->worker_id;
+  const auto claimed = call.service.worker_owners().claim(id, call.identity, call.service.keys(),
+                                                          wall_ms(call.service.clock().wall()));
+  if (!claimed) co_return co_await reply_error(call, claimed.error());
   call.service.tell(WorkerRegistered{.registration = std::move(*registration)});
   auto body = worker_text(call.service, id);
   co_await reply_json(call, 200, std::move(body));
@@ -70,6 +73,8 @@ Task<void> heartbeat_route(Call& call) {
     const Error error{.code = Code::not_found, .message = "no worker " + call.id + ": register"};
     co_return co_await reply_error(call, error);
   }
+  const auto owned = call.service.worker_owners().check(call.id, call.identity);
+  if (!owned) co_return co_await reply_error(call, owned.error());
   auto beat = decode_heartbeat(call.exchange.request().body);
   if (!beat) co_return co_await reply_error(call, beat.error());
   call.service.tell(WorkerBeat{call.id, std::move(*beat)});
@@ -100,6 +105,8 @@ Task<void> worker_route(Call& call) {
 
 Task<void> delete_worker_route(Call& call) {
   if (!call.service.core().workers().contains(call.id)) co_return co_await unknown_worker(call);
+  const auto owned = call.service.worker_owners().check(call.id, call.identity);
+  if (!owned) co_return co_await reply_error(call, owned.error());
   call.service.tell(WorkerLeft{call.id});
   std::string body = "{\"status\":\"removed\"}";
   co_await reply_json(call, 200, std::move(body));

@@ -11,6 +11,7 @@ Result<TaskRequest> decode_task(std::string_view body) {
     TaskRequest task;
     if (!fields.has("model")) fields.add("model", "required", "is required");
     task.model = fields.text("model", name).value_or("");
+    task.priority_given = fields.has("priority");
     const auto priority = fields.text("priority", name).value_or("interactive");
     task.batch = priority == "batch";
     if (!task.batch && priority != "interactive") {

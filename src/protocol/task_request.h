@@ -17,6 +17,7 @@ struct TaskRequest {
   JobRequest job;  // without an id
   std::string model;
   bool batch = false;  // priority: batch; else interactive
+  bool priority_given = false;
   std::string session_id;
   std::string tenant;
   std::optional<std::int64_t> deadline_ms;  // from acceptance

@@ -227,6 +227,7 @@ class Worker:
     """One llorch-candled process on a free port of loopback."""
 
     program = "llorch-candled"
+    token_name = "LLORCH_WORKER_TOKEN"
 
     def __init__(self, bin_dir, directory, *arguments, environment=None):
         directory.mkdir(parents=True, exist_ok=True)
@@ -238,7 +239,7 @@ class Worker:
                 [str(bin_dir / self.program), *port, *map(str, arguments)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 env=clean_environment(**({"LLORCH_ROOT": directory} | (environment or {}))))
-        self.token = (environment or {}).get("LLORCH_WORKER_TOKEN")
+        self.token = (environment or {}).get(self.token_name)
         self.api = None
         self.port = None
 
@@ -300,6 +301,7 @@ class Orchestrator(Worker):
     """One orchestratord process; `ready` only once a worker is."""
 
     program = "orchestratord"
+    token_name = "LLORCH_API_TOKEN"
 
     def wait_workers(self, count):
         """Waits until so many workers are registered and healthy."""

@@ -1,0 +1,35 @@
+#include "orchestrator/keys/worker_owners.h"
+
+namespace llorch {
+namespace {
+
+std::unexpected<Error> fail_foreign(const std::string& worker_id, const Identity& by) {
+  return fail(Code::forbidden, "worker " + worker_id + " was registered with another key than " +
+                                   by.name() + ": give it another --worker-id, or revoke that key");
+}
+
+std::string owner_of(const Identity& by) {
+  return by.is_admin() ? std::string() : by.key_id();
+}
+
+}  // namespace
+
+Result<void> WorkerOwners::claim(const std::string& worker_id, const Identity& by,
+                                 const KeyRing& keys, std::int64_t wall_ms) {
+  if (!keys.is_on()) return {};
+  const auto [owner, fresh] = owners_.try_emplace(worker_id, owner_of(by));
+  if (fresh || owner->second == owner_of(by)) return {};
+  const bool lapsed = !owner->second.empty() && !keys.is_usable(owner->second, wall_ms);
+  if (!by.is_admin() && !lapsed) return fail_foreign(worker_id, by);
+  owner->second = owner_of(by);
+  return {};
+}
+
+Result<void> WorkerOwners::check(const std::string& worker_id, const Identity& by) {
+  if (by.is_admin()) return {};
+  const auto owner = owners_.try_emplace(worker_id, by.key_id()).first;
+  if (owner->second == by.key_id()) return {};
+  return fail_foreign(worker_id, by);
+}
+
+}  // namespace llorch

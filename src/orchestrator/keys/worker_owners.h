@@ -1,0 +1,28 @@
+// With which key each worker was registered: no other worker's key may speak for it.
+// A restart forgets it, and the first one to speak is taken for the owner.
+// Threads: the io thread. Pure.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "orchestrator/keys/identity.h"
+#include "orchestrator/keys/key_ring.h"
+
+namespace llorch {
+
+class WorkerOwners {
+ public:
+  // A registration: an admin, or the owner's key, or any once the owner's key counts no more.
+  // Errors: forbidden (the id is another's).
+  Result<void> claim(const std::string& worker_id, const Identity& by, const KeyRing& keys,
+                     std::int64_t wall_ms);
+  // A beat or a farewell. Errors: forbidden.
+  Result<void> check(const std::string& worker_id, const Identity& by);
+  void forget(const std::string& worker_id) { owners_.erase(worker_id); }
+
+ private:
+  std::unordered_map<std::string, std::string> owners_;  // worker to key; "": an admin's
+};
+
+}  // namespace llorch
