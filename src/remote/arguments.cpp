@@ -23,6 +23,7 @@ constexpr const char* examples =
     "  llorch infer --worker localhost:8080 --prompt \"2 + 2 =\" --raw --temperature 0 --json\n"
     "  llorch jobs submit --model qwen --prompt \"Hello\" --follow\n"
     "  llorch workers list\n"
+    "  llorch keys add ci --tenant acme\n"
     "  llorch host add gpu-1 --user me\n"
     "  llorch pool worker spawn --gpu 0 --model qwen --host gpu-1\n"
     "  source <(llorch completion bash)\n";

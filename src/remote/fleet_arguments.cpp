@@ -3,14 +3,13 @@
 #include <functional>
 
 #include "net/http_types.h"
+#include "remote/key_arguments.h"
 #include "remote/prompt_flags.h"
 
 namespace llorch {
-namespace {
 
 using Kind = FleetCommand::Kind;
 
-// One command of a group: what all of them have.
 CLI::App* leaf(CLI::App& group, FleetFlags& flags, Kind kind, const std::string& name,
                const std::string& description, const std::string& examples) {
   auto* const command = group.add_subcommand(name, description);
@@ -23,6 +22,8 @@ CLI::App* leaf(CLI::App& group, FleetFlags& flags, Kind kind, const std::string&
   command->footer("Examples:\n" + examples);
   return command;
 }
+
+namespace {
 
 void json_flag(CLI::App* command, FleetFlags& flags, const char* what = "Print one JSON document") {
   command->add_flag("--json", flags.command.json, what);
@@ -125,11 +126,19 @@ void declare_policy(CLI::App& app, FleetFlags& flags) {
   }
 }
 
+// The command that lists what this one wants an id of.
+const char* listing(Kind kind) {
+  if (kind == Kind::workers_drain) return "llorch workers list";
+  if (kind == Kind::keys_revoke || kind == Kind::keys_rotate) return "llorch keys list";
+  return "llorch jobs list";
+}
+
 }  // namespace
 
 void declare_fleet(CLI::App& app, FleetFlags& flags) {
   declare_jobs(app, flags);
   declare_workers(app, flags);
+  declare_keys(app, flags);
   auto* const explain = leaf(app, flags, Kind::explain, "explain",
                              "Why a job ran where it ran, and where its time went",
                              "  llorch explain 5f0c2a0e-7d1b-4b7e-9f57-0d6c8a1e2b3c\n");
@@ -146,11 +155,12 @@ Result<void> finish_fleet(FleetFlags& flags) {
   auto& command = flags.command;
   const bool wants_id = command.kind == Kind::jobs_show || command.kind == Kind::jobs_events ||
                         command.kind == Kind::jobs_cancel || command.kind == Kind::explain ||
-                        command.kind == Kind::workers_drain;
+                        command.kind == Kind::workers_drain || command.kind == Kind::keys_revoke ||
+                        command.kind == Kind::keys_rotate;
   if (wants_id && command.id.empty()) {
-    return fail(Code::invalid_request, "id: is empty",
-                command.kind == Kind::workers_drain ? "llorch workers list" : "llorch jobs list");
+    return fail(Code::invalid_request, "id: is empty", listing(command.kind));
   }
+  if (const auto ok = finish_keys(flags); !ok) return ok;
   if (command.kind != Kind::jobs_submit) return {};
   constexpr const char* help = "llorch jobs submit --help";
   auto& task = command.task;

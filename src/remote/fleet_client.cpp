@@ -66,6 +66,12 @@ Task<Result<boost::json::object>> FleetClient::post(std::string path, std::strin
   co_return reply;
 }
 
+Task<Result<boost::json::object>> FleetClient::remove(std::string path) {
+  auto request = target_.request("DELETE");
+  auto reply = co_await ask(std::move(path), std::move(request));
+  co_return reply;
+}
+
 Task<Result<boost::json::object>> FleetClient::submit(std::string task,
                                                       std::string idempotency_key) {
   auto request = target_.request("POST", std::move(task));

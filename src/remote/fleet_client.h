@@ -26,10 +26,11 @@ class FleetClient {
                   limits::fleet_reply_ms});
 
   const InferTarget& target() const { return target_; }
-  // Errors of all three: what orchestratord refused, unreachable, timeout, internal (a reply that
+  // Errors of all four: what orchestratord refused, unreachable, timeout, internal (a reply that
   // is no JSON object).
   Task<Result<boost::json::object>> get(std::string path);
   Task<Result<boost::json::object>> post(std::string path, std::string body = {});
+  Task<Result<boost::json::object>> remove(std::string path);
   Task<Result<boost::json::object>> submit(std::string task, std::string idempotency_key);
 
   // Gives `take` every event of a task once, in order, up to and including its end or error; false

@@ -24,6 +24,7 @@
 #include "remote/fleet_text.h"
 #include "remote/infer_request.h"
 #include "remote/infer_session.h"
+#include "remote/key_text.h"
 #include "remote/policy_trial.h"
 #include "remote/reply_fields.h"
 #include "remote/top_screen.h"
@@ -40,6 +41,11 @@ using Render = std::function<std::string(const json::object&)>;
 constexpr const char* no_orchestrator =
     "start it: orchestratord (or say where it is: --orchestrator-url URL)";
 
+bool is_about_keys(Kind kind) {
+  return kind == Kind::keys_add || kind == Kind::keys_list || kind == Kind::keys_revoke ||
+         kind == Kind::keys_rotate;
+}
+
 std::string next_step(const Error& error, const FleetCommand& command) {
   switch (error.code) {
     case Code::unreachable:
@@ -49,11 +55,13 @@ std::string next_step(const Error& error, const FleetCommand& command) {
     case Code::not_found:
       if (error.message.starts_with("no such route")) return no_orchestrator;
       if (command.kind == Kind::workers_drain) return "llorch workers list";
+      if (is_about_keys(command.kind)) return "llorch keys list";
       return command.kind == Kind::policy_rollback ? "llorch policy show" : "llorch jobs list";
     case Code::model_not_found:
     case Code::no_worker:
       return "llorch workers list";
     case Code::conflict:
+      if (is_about_keys(command.kind)) return "llorch keys list";
       return command.kind == Kind::jobs_submit ? "give another --idempotency-key" : "";
     default:
       return {};  // explain() knows the rest
@@ -105,6 +113,9 @@ class FleetRun::Parts {
   Task<Result<int>> print_events();
   Task<Result<int>> cancel_job();
   Task<Result<int>> drain_worker();
+  // keys add and rotate: a secret on stdout, what it is for on stderr.
+  Task<Result<int>> print_secret(std::string path, std::string body);
+  Task<Result<int>> revoke_key();
   Task<Result<int>> send_script();
   Task<Result<int>> roll_back();
   Task<Result<int>> top();
@@ -177,6 +188,14 @@ Task<Result<int>> FleetRun::Parts::carry_out() {
       return show("/v2/workers", workers_table);
     case Kind::workers_drain:
       return drain_worker();
+    case Kind::keys_add:
+      return print_secret("/v2/keys", encode(command_.key));
+    case Kind::keys_list:
+      return show("/v2/keys", keys_table);
+    case Kind::keys_revoke:
+      return revoke_key();
+    case Kind::keys_rotate:
+      return print_secret(path_of("/v2/keys/", command_.id) + "/rotate", {});
     case Kind::explain:
       return show(path_of("/v2/explain/", command_.id), explain_text);
     case Kind::policy_show:
@@ -258,6 +277,26 @@ Task<Result<int>> FleetRun::Parts::drain_worker() {
   print(
       one_line(fmt::format("Draining {}: {} job{} left", command_.id, jobs, jobs == 1 ? "" : "s")) +
       "\n");
+  co_return int{exit_ok};
+}
+
+Task<Result<int>> FleetRun::Parts::print_secret(std::string path, std::string body) {
+  auto reply = co_await client_->post(std::move(path), std::move(body));
+  if (!reply) co_return fail(reply.error());
+  const auto secret = text_field(*reply, "key");
+  if (secret.empty()) co_return fail(Code::internal, "the reply holds no key");
+  const auto note = key_note(*reply);
+  print(command_.json ? versioned(std::move(*reply)) : one_line(secret) + "\n");
+  if (!command_.json) output_.note(note);
+  co_return int{exit_ok};
+}
+
+Task<Result<int>> FleetRun::Parts::revoke_key() {
+  auto reply = co_await client_->remove(path_of("/v2/keys/", command_.id));
+  if (!reply) co_return fail(reply.error());
+  const auto said =
+      one_line(fmt::format("Revoked {} ({})", command_.id, text_field(*reply, "name")));
+  print(command_.json ? versioned(std::move(*reply)) : said + "\n");
   co_return int{exit_ok};
 }
 

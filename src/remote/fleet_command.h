@@ -1,4 +1,4 @@
-// Carries out `llorch jobs`, `workers`, `explain`, `policy` and `top`.
+// Carries out `llorch jobs`, `workers`, `keys`, `explain`, `policy` and `top`.
 // Threads: the io_context's one thread. Lifetime: outlives run(); interrupt() may come at any time.
 #pragma once
 

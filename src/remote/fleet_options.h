@@ -1,11 +1,12 @@
-// What `llorch jobs`, `workers`, `explain`, `policy` and `top` were asked for, checked once.
-// Pure values. Threads: any.
+// What `llorch jobs`, `workers`, `keys`, `explain`, `policy` and `top` were asked for, checked
+// once. Pure values. Threads: any.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "protocol/key_request.h"
 #include "remote/infer_options.h"
 
 namespace llorch {
@@ -19,6 +20,10 @@ struct FleetCommand {
     jobs_cancel,
     workers_list,
     workers_drain,
+    keys_add,
+    keys_list,
+    keys_revoke,
+    keys_rotate,
     explain,
     policy_show,
     policy_validate,
@@ -31,7 +36,8 @@ struct FleetCommand {
   std::string orchestrator_url = "http://127.0.0.1:8080";
   std::string api_token;  // LLORCH_API_TOKEN, or api_token of llorch.toml
   InferOptions task;      // of jobs_submit
-  std::string id;         // of a job or a worker
+  KeyRequest key;         // of keys_add
+  std::string id;         // of a job, a worker or a key
   std::string file;       // of a script
   std::string status;     // jobs_list: only these; empty: all
   std::string model;      // jobs_list: only these; empty: all

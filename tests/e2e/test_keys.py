@@ -1,6 +1,7 @@
 """Keys of orchestratord: roles, tenants, limits, revocation; the real programs over fake workers."""
 
 import itertools
+import json
 import re
 import signal
 import time
@@ -287,3 +288,33 @@ def test_with_keys_any_page_may_be_allowed_and_needs_one(guarded):
     refused = boss.api.get("/v1/models", headers=page | {"Authorization": "Bearer x"})
     assert refused.status_code == 401  # which the page may read
     assert refused.headers["access-control-allow-origin"] == page["Origin"]
+
+
+# clause: O-29
+def test_llorch_keys_adds_lists_rotates_and_revokes(guarded, run, as_key):
+    boss = guarded(workers=0)
+
+    def keys(*words, token=TOKEN):
+        return run("llorch", "keys", *words, LLORCH_ORCHESTRATOR_URL=boss.url, LLORCH_API_TOKEN=token)
+    added = keys("add", "ci", "--tenant", "acme", "--models", "a,b", "--tokens-per-minute", "60000",
+                 "--highest-priority", "batch", "--expires", "30d")
+    assert added.returncode == 0, added.stderr
+    secret = added.stdout.removesuffix("\n")
+    assert as_key(boss, secret).get("/v1/models").status_code == 200
+    assert "shown this once" in added.stderr and secret not in added.stderr
+    (row,) = json.loads(keys("list", "--json").stdout)["keys"]
+    assert (row["models"], row["tenant"], row["default_priority"]) == (["a", "b"], "acme", "batch")
+    table = keys("list").stdout
+    assert row["key_id"] in table and "60000" in table and "a,b" in table and "active" in table
+    rotated = keys("rotate", row["key_id"])
+    assert as_key(boss, secret).get("/v1/models").status_code == 401
+    assert as_key(boss, rotated.stdout.strip()).get("/v1/models").status_code == 200
+    done = keys("revoke", row["key_id"])
+    assert done.returncode == 0 and done.stdout == f"Revoked {row['key_id']} (ci)\n"
+    assert "revoked" in keys("list").stdout
+    unknown = keys("revoke", "nobody")
+    assert unknown.returncode == 3 and "next: llorch keys list" in unknown.stderr
+    assert keys("rotate", row["key_id"]).returncode == 5
+    assert keys("add", "x", "--expires", "1w").returncode == 2
+    denied = keys("list", token=rotated.stdout.strip())
+    assert denied.returncode == 4 and "LLORCH_API_TOKEN" in denied.stderr
