@@ -163,19 +163,14 @@ Result<std::vector<StoredJob>> SqliteReader::jobs(const JobFilter& filter) {
   if (filter.model) narrow(" AND model=?", *filter.model);
   if (filter.status) narrow(" AND status=?", wire_name(*filter.status));
   if (filter.status && !has_ended(*filter.status)) sql += " AND ended_at_ms IS NULL";
+  if (filter.since_ms) narrow(" AND accepted_at_ms>=?", *filter.since_ms);
   if (filter.before) {
-    const auto known =
-        database_.integer("SELECT row FROM jobs WHERE job_id=?1", {filter.before->value});
-    if (!known && known.error().code == Code::not_found) {
-      return fail(Code::job_not_found, "no job " + filter.before->value);
-    }
-    if (!known) return fail(known.error());
-    narrow(" AND (accepted_at_ms, row) < (SELECT accepted_at_ms, row FROM jobs WHERE row=?",
-           *known);
+    narrow(" AND (accepted_at_ms, job_id) < (?", filter.before->accepted_at_ms);
+    narrow(", ?", filter.before->job_id.value);
     sql += ")";
   }
   const std::size_t count = std::min(filter.limit, limits::store_list_max);
-  narrow(" ORDER BY accepted_at_ms DESC, row DESC LIMIT ?", count);
+  narrow(" ORDER BY accepted_at_ms DESC, job_id DESC LIMIT ?", count);
   return jobs_of(sql, values);
 }
 
@@ -199,6 +194,37 @@ Result<std::vector<StoredDecision>> SqliteReader::decisions(const JobId& job_id)
                         decision.json = row.text();
                         decisions.push_back(std::move(decision));
                       });
+  if (!asked) return fail(asked.error());
+  return decisions;
+}
+
+Result<DecisionSpan> SqliteReader::newest_decisions(std::int64_t since_ms, std::int64_t count_max) {
+  const auto count =
+      database_.integer("SELECT count(*) FROM decisions WHERE at_ms>=?1", {since_ms});
+  if (!count) return fail(count.error());
+  // By the index alone: the rows themselves are large.
+  const auto first = database_.integer(
+      "SELECT min(row) FROM (SELECT row FROM decisions WHERE at_ms>=?1"
+      " ORDER BY at_ms DESC, row DESC LIMIT ?2)",
+      {since_ms, count_max});
+  if (!first) return fail(first.error());
+  return DecisionSpan{.first_row = *first, .count = *count};
+}
+
+Result<std::vector<DecisionRow>> SqliteReader::decisions_from(std::int64_t row,
+                                                              std::int64_t count_max) {
+  std::vector<DecisionRow> decisions;
+  const auto asked = database_.query(
+      "SELECT row, job_id, attempt, at_ms, json FROM decisions WHERE row>=?1 ORDER BY row LIMIT ?2",
+      {row, count_max}, [&](Row& columns) {
+        DecisionRow found;
+        found.row = columns.integer();
+        found.decision.job_id.value = columns.text();
+        found.decision.attempt = static_cast<std::uint32_t>(columns.integer());
+        found.decision.at_ms = columns.integer();
+        found.decision.json = columns.text();
+        decisions.push_back(std::move(found));
+      });
   if (!asked) return fail(asked.error());
   return decisions;
 }

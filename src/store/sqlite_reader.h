@@ -21,6 +21,9 @@ class SqliteReader final : public StoreReader {
   Result<std::vector<StoredJob>> jobs(const JobFilter& filter) override;
   Result<std::vector<StoredJob>> open_jobs() override;
   Result<std::vector<StoredDecision>> decisions(const JobId& job_id) override;
+  Result<DecisionSpan> newest_decisions(std::int64_t since_ms, std::int64_t count_max) override;
+  Result<std::vector<DecisionRow>> decisions_from(std::int64_t row,
+                                                  std::int64_t count_max) override;
   Result<std::optional<std::string>> frames(const JobId& job_id) override;
 
  private:

@@ -44,6 +44,7 @@ std::size_t bytes_of(const StoreWrite& write) {
     }
     std::size_t operator()(const UpsertKey& upsert) const { return upsert.key.models_json.size(); }
     std::size_t operator()(const RemoveWorker&) const { return 0; }
+    std::size_t operator()(const RemoveJob&) const { return 0; }
     std::size_t operator()(const EndAbandoned&) const { return 0; }
     std::size_t operator()(const DeleteOlder&) const { return 0; }
   };

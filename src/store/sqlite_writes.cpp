@@ -63,6 +63,12 @@ struct Apply {
                          {job.job_id.value, Blob{job.body}}));
   }
 
+  Result<Applied> operator()(const RemoveJob& write) const {
+    const auto done = database.execute("DELETE FROM jobs WHERE job_id=?1", {write.job_id.value});
+    if (!done) return fail(done.error());
+    return Applied{.ended = database.changes() > 0};  // its body is wiped as that of an ended one
+  }
+
   Result<Applied> operator()(const UpdateJob& write) const {
     const auto status = write.status ? std::optional(wire_name(*write.status)) : std::nullopt;
     const auto done = database.execute(
@@ -143,6 +149,14 @@ struct Apply {
         " (SELECT row FROM decisions WHERE at_ms<?1 ORDER BY at_ms LIMIT ?2)",
         {write.before_ms, retention_decisions});
     if (!decisions) return fail(decisions.error());
+    more = more || database.changes() >= retention_decisions;
+    // Rows are numbered in order and go at the old end only, so counting them needs no look at
+    // them.
+    const auto beyond = database.execute(
+        "DELETE FROM decisions WHERE row IN (SELECT row FROM decisions"
+        " WHERE row<=(SELECT max(row) FROM decisions)-?1 ORDER BY row LIMIT ?2)",
+        {write.decisions_max, retention_decisions});
+    if (!beyond) return fail(beyond.error());
     more = more || database.changes() >= retention_decisions;
     return Applied{.more = more};
   }

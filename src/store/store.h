@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,11 @@ struct RemoveWorker {
 // too_large (a body over limits::body_bytes_max), invalid_request (inserted as ended).
 struct InsertJob {
   StoredJob job;
+};
+// Takes back a job that was stored and then refused: its row, its body, its key. Unknown is
+// success.
+struct RemoveJob {
+  JobId job_id;
 };
 // Changes what is given and leaves the rest. A status that ends the job comes with ended_at_ms;
 // the body is then deleted and overwritten, and nothing changes the row any more.
@@ -79,23 +85,47 @@ struct EndAbandoned {
   std::string error_code;
   std::string error_message;
 };
-// Deletes jobs that ended before, with their frames, and older decisions: in bounded transactions
-// between which other writes go on. Done is called after the last.
+// Deletes jobs that ended before, with their frames, and older decisions, then the oldest decisions
+// beyond `decisions_max`: in bounded transactions between which other writes go on. Done is called
+// after the last.
 struct DeleteOlder {
   std::int64_t before_ms = 0;
+  std::int64_t decisions_max = std::numeric_limits<std::int64_t>::max();
 };
 
-using StoreWrite = std::variant<UpsertWorker, RemoveWorker, InsertJob, UpdateJob, AppendDecision,
-                                UpsertKey, FoldFrames, EndAbandoned, DeleteOlder>;
+using StoreWrite = std::variant<UpsertWorker, RemoveWorker, InsertJob, RemoveJob, UpdateJob,
+                                AppendDecision, UpsertKey, FoldFrames, EndAbandoned, DeleteOlder>;
 // About what a write holds in memory.
 std::size_t bytes_of(const StoreWrite& write);
+
+// Where a job stands in a list: by time, and in one millisecond by id. Holds when its row is gone.
+struct JobPlace {
+  std::int64_t accepted_at_ms = 0;
+  JobId job_id;
+  auto operator<=>(const JobPlace&) const = default;
+};
+inline JobPlace place_of(const StoredJob& job) {
+  return {job.accepted_at_ms, job.job_id};
+}
 
 struct JobFilter {
   std::optional<StoredJob::Status> status = std::nullopt;
   std::optional<std::string> model = std::nullopt;
   std::optional<std::string> tenant = std::nullopt;
-  std::optional<JobId> before = std::nullopt;  // the last one of the page before
-  std::size_t limit = 100;                     // at most limits::store_list_max
+  std::optional<std::int64_t> since_ms = std::nullopt;  // accepted then or later
+  std::optional<JobPlace> before = std::nullopt;        // the last one of the page before
+  std::size_t limit = 100;                              // at most limits::store_list_max
+};
+
+// The newest decisions since some time: the row of the first of them, and how many there are
+// without their bound.
+struct DecisionSpan {
+  std::int64_t first_row = 0;
+  std::int64_t count = 0;
+};
+struct DecisionRow {
+  std::int64_t row = 0;
+  StoredDecision decision;
 };
 
 // One consistent view of the store. Errors of every method: timeout (limits::store_read_ms_max),
@@ -109,11 +139,15 @@ class StoreReader {
   // For Idempotency-Key. Without the body.
   virtual Result<std::optional<StoredJob>> job_of_key(std::string_view tenant,
                                                       std::string_view idempotency_key) = 0;
-  // Newest first, without bodies. Errors: job_not_found (of `before`).
+  // Newest first, without bodies.
   virtual Result<std::vector<StoredJob>> jobs(const JobFilter& filter) = 0;
   // /v2 jobs that have not ended, with bodies, oldest first: for a restart.
   virtual Result<std::vector<StoredJob>> open_jobs() = 0;
   virtual Result<std::vector<StoredDecision>> decisions(const JobId& job_id) = 0;  // in order
+  virtual Result<DecisionSpan> newest_decisions(std::int64_t since_ms, std::int64_t count_max) = 0;
+  // From that row on, in order.
+  virtual Result<std::vector<DecisionRow>> decisions_from(std::int64_t row,
+                                                          std::int64_t count_max) = 0;
   // The blob of FoldFrames; nullopt where there is none.
   virtual Result<std::optional<std::string>> frames(const JobId& job_id) = 0;
 };

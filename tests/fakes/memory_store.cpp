@@ -62,6 +62,11 @@ struct MemoryStore::Apply {
     store.jobs_.push_back(job);
     return {};
   }
+  Result<void> operator()(const RemoveJob& write) const {
+    std::erase_if(store.jobs_, [&](const StoredJob& job) { return job.job_id == write.job_id; });
+    store.frames_.erase(write.job_id.value);
+    return {};
+  }
   Result<void> operator()(const UpdateJob& write) const {
     const bool ends = write.status && has_ended(*write.status);
     if (ends != write.ended_at_ms.has_value()) return fail(Code::invalid_request, "half an end");
@@ -72,7 +77,8 @@ struct MemoryStore::Apply {
     return {};
   }
   Result<void> operator()(const AppendDecision& write) const {
-    store.decisions_.push_back(write.decision);
+    const auto row = store.decisions_.empty() ? 0 : store.decisions_.back().row;
+    store.decisions_.push_back({row + 1, write.decision});
     return {};
   }
   Result<void> operator()(const UpsertKey& write) const {
@@ -103,8 +109,10 @@ struct MemoryStore::Apply {
       if (old) store.frames_.erase(job.job_id.value);
       return old;
     });
-    std::erase_if(store.decisions_,
-                  [&](const StoredDecision& decision) { return decision.at_ms < write.before_ms; });
+    const auto newest = store.decisions_.empty() ? 0 : store.decisions_.back().row;
+    std::erase_if(store.decisions_, [&](const DecisionRow& row) {
+      return row.decision.at_ms < write.before_ms || row.row <= newest - write.decisions_max;
+    });
     return {};
   }
 };
@@ -140,14 +148,11 @@ class MemoryStore::Reader final : public StoreReader {
     auto rows = in_order();
     std::ranges::reverse(rows);
     auto from = rows.begin();
-    if (filter.before) {
-      const auto found = find_job(rows, *filter.before);
-      if (!found) return fail(found.error());
-      from = *found + 1;
-    }
+    while (filter.before && from != rows.end() && place_of(*from) >= *filter.before) ++from;
     std::vector<StoredJob> page;
     for (; from != rows.end(); ++from) {
       if (page.size() >= std::min(filter.limit, limits::store_list_max)) break;
+      if (filter.since_ms && from->accepted_at_ms < *filter.since_ms) continue;
       if (filter.status && from->status != *filter.status) continue;
       if (filter.model && from->model != *filter.model) continue;
       if (filter.tenant && from->tenant != *filter.tenant) continue;
@@ -165,10 +170,32 @@ class MemoryStore::Reader final : public StoreReader {
   }
   Result<std::vector<StoredDecision>> decisions(const JobId& job_id) override {
     std::vector<StoredDecision> rows;
-    for (const auto& decision : store_.decisions_) {
+    for (const auto& [row, decision] : store_.decisions_) {
       if (decision.job_id == job_id) rows.push_back(decision);
     }
     return rows;
+  }
+  Result<DecisionSpan> newest_decisions(std::int64_t since_ms, std::int64_t count_max) override {
+    std::vector<DecisionRow> found;
+    std::ranges::copy_if(store_.decisions_, std::back_inserter(found),
+                         [&](const auto& row) { return row.decision.at_ms >= since_ms; });
+    std::ranges::stable_sort(found, [](const auto& a, const auto& b) {
+      return std::pair(a.decision.at_ms, a.row) > std::pair(b.decision.at_ms, b.row);
+    });
+    DecisionSpan span{.count = std::ssize(found)};
+    for (const auto& row : found) {
+      if (count_max-- <= 0) break;
+      span.first_row = span.first_row == 0 ? row.row : std::min(span.first_row, row.row);
+    }
+    return span;
+  }
+  Result<std::vector<DecisionRow>> decisions_from(std::int64_t row,
+                                                  std::int64_t count_max) override {
+    std::vector<DecisionRow> found;
+    for (const auto& each : store_.decisions_) {
+      if (each.row >= row && std::ssize(found) < count_max) found.push_back(each);
+    }
+    return found;
   }
   Result<std::optional<std::string>> frames(const JobId& job_id) override {
     const auto found = store_.frames_.find(job_id.value);
@@ -178,7 +205,7 @@ class MemoryStore::Reader final : public StoreReader {
  private:
   std::vector<StoredJob> in_order() const {
     auto rows = store_.jobs_;
-    std::ranges::stable_sort(rows, {}, &StoredJob::accepted_at_ms);
+    std::ranges::sort(rows, {}, place_of);
     return rows;
   }
 

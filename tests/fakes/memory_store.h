@@ -39,7 +39,7 @@ class MemoryStore final : public Store {
   std::map<std::string, StoredKey> keys_;
   std::vector<StoredJob> jobs_;  // in the order of insertion
   std::map<std::string, std::string> frames_;
-  std::vector<StoredDecision> decisions_;
+  std::vector<DecisionRow> decisions_;  // numbered from 1
   std::deque<Waiting> waiting_;
 };
 
