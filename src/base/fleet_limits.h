@@ -16,7 +16,11 @@ inline constexpr std::int64_t tick_ms = 100;                   // deadlines are 
 inline constexpr std::int64_t progress_ms = 100;               // the decision machine's news
 inline constexpr std::size_t unrelayed_bytes_max = 256 * kib;  // of a client that reads slowly
 inline constexpr std::int64_t jobs_kept_ms = 604'800'000;  // a week, for explain and late readers
-inline constexpr std::size_t ended_jobs_max = 1'024;       // kept in memory, for late readers
+inline constexpr std::int64_t sweep_ms = 3'600'000;        // old ones go once an hour
+// Of a week, for explain and replay: one a second and a half; some 2 GB with four workers offered.
+inline constexpr std::int64_t decisions_max = 1'000'000;
+inline constexpr std::size_t decision_candidates_max = 64;  // of one decision: 24 KiB
+inline constexpr std::size_t ended_jobs_max = 1'024;        // kept in memory, for late readers
 inline constexpr std::size_t frame_bytes_max = sse_event_bytes_max;
 inline constexpr std::int64_t worker_head_ms = 30'000;     // six times first_event_wait_ms
 inline constexpr std::int64_t worker_silence_ms = 35'000;  // three comments have been missed
@@ -46,6 +50,7 @@ inline constexpr std::int64_t heartbeats_missed_ms = 3'500;  // three, and half 
 inline constexpr std::int64_t probe_healthy_ms = 30'000;     // beside heartbeats
 inline constexpr std::int64_t probe_unhealthy_ms = 1'000;    // back soon after a restart
 inline constexpr std::int64_t worker_dead_ms = 300'000;      // a reboot with a file system check
+inline constexpr std::size_t cleanups_waiting_max = 64;      // hosts that wait for their cleanup
 
 // The database and the event log
 inline constexpr std::size_t store_inbox_writes_max = 65'536;     // 4 s of the commits measured
@@ -109,6 +114,12 @@ inline constexpr std::int64_t policy_poll_ms = 500;         // an edited file co
 inline constexpr std::size_t policy_turns_max = 8'192;      // twice workers_max: some come and go
 inline constexpr std::size_t decision_bytes_max = 4 * mib;  // 4 096 workers of 1 KiB
 inline constexpr std::size_t replay_differences_max = 1'000;  // listed; the rest is counted
-inline constexpr std::size_t policy_cases_max = 1'000;        // in one file
+inline constexpr std::size_t replay_workers_max = 1'000;      // told apart; the rest is counted
+inline constexpr std::int64_t replay_decisions = 10'000;  // the newest; some seconds of a script
+inline constexpr std::int64_t replay_decisions_max = 100'000;
+inline constexpr std::int64_t replay_page = 200;  // read at once: 5 MiB of the largest decisions
+inline constexpr std::int64_t replay_ms =
+    20'000;  // then it tells what it has; fleet_reply_ms is more
+inline constexpr std::size_t policy_cases_max = 1'000;  // in one file
 
 }  // namespace llorch::limits

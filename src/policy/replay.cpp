@@ -24,11 +24,24 @@ bool is_same(const DecisionRecord& before, const DecisionRecord& after) {
   return before.kind == after.kind && before.worker_id == after.worker_id;
 }
 
+ReplayShift* shift_of(ReplaySummary& summary, const DecisionRecord& record) {
+  if (record.kind != DecisionRecord::Kind::worker) return nullptr;
+  const bool full = summary.workers.size() >= limits::replay_workers_max;
+  if (full && !summary.workers.contains(record.worker_id)) return nullptr;
+  return &summary.workers[record.worker_id];
+}
+
 }  // namespace
 
 ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
                      ReplayClock& clock) {
   ReplaySummary summary;
+  replay(records, policy, fallback, clock, summary);
+  return summary;
+}
+
+void replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
+            ReplayClock& clock, ReplaySummary& summary) {
   for (const auto& before : records) {
     if (before.workers.empty()) continue;
     ++summary.decisions;
@@ -39,6 +52,8 @@ ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Po
     if (placement.kind == Placement::Kind::built_in)
       placement = fallback.schedule_job(job, workers);
     const auto after = make_record(before.at_ms, job, workers, placement);
+    if (auto* const shift = shift_of(summary, before)) ++shift->before;
+    if (auto* const shift = shift_of(summary, after)) ++shift->after;
     if (is_same(before, after)) {
       ++summary.same;
       continue;
@@ -51,7 +66,6 @@ ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Po
                                      .decided_by = after.decided_by});
     }
   }
-  return summary;
 }
 
 }  // namespace llorch

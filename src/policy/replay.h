@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,16 +32,27 @@ struct ReplayDifference {
   std::string decided_by;     // what decided now
 };
 
+// Jobs that a worker was given, and would be given now.
+struct ReplayShift {
+  std::size_t before = 0;
+  std::size_t after = 0;
+  bool operator==(const ReplayShift&) const = default;
+};
+
 struct ReplaySummary {
   std::size_t decisions = 0;  // records with at least one worker
   std::size_t same = 0;
   std::size_t other_worker = 0;               // both placed it, on different workers
   std::size_t other_kind = 0;                 // one placed it, the other made it wait or refused it
   std::vector<ReplayDifference> differences;  // at most limits::replay_differences_max
+  std::map<std::string, ReplayShift> workers;  // by id; at most limits::replay_workers_max
 };
 
 // `policy` tells time by `clock`, and may leave the choice: `fallback` decides then.
-// Shape: records in the order in which they were made.
+// Shape: records in the order in which they were made. Adds to `summary`, so they may come in
+// pages.
+void replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
+            ReplayClock& clock, ReplaySummary& summary);
 ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
                      ReplayClock& clock);
 

@@ -68,6 +68,21 @@ TEST(Replay, CountsWhatWouldChange) {
   EXPECT_EQ(summary.differences[1].decided_by, "orchestration.rhai:1");
 }
 
+TEST(Replay, CountsByWorkerOverPages) {
+  ReplayClock clock;
+  BuiltInPolicy fallback;
+  const auto policy = loaded(schedules("workers.least_loaded()"), clock);
+  ReplaySummary summary;
+  for (int page = 0; page < 2; ++page) {
+    const std::vector records = {record_of(0), record_of(1)};
+    replay(records, *policy, fallback, clock, summary);
+  }
+  EXPECT_EQ(summary.decisions, 4U);
+  EXPECT_EQ(summary.workers.at("a"), (ReplayShift{2, 0}));
+  EXPECT_EQ(summary.workers.at("b"), (ReplayShift{2, 0}));
+  EXPECT_EQ(summary.workers.at("c"), (ReplayShift{0, 4}));
+}
+
 TEST(Replay, ListsOnlySoManyDifferences) {
   ReplayClock clock;
   BuiltInPolicy fallback;

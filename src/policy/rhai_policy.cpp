@@ -71,7 +71,7 @@ Result<std::unique_ptr<RhaiPolicy>> RhaiPolicy::load(std::string_view source, co
     return refuse_limit("policy time_ms", limits::policy_time_ms_max);
   }
   auto compiled = RhaiScript::compile(source, wanted, wall_ms(clock));
-  write_log(options.name, {}, compiled.log);
+  if (!options.is_silent) write_log(options.name, {}, compiled.log);
   if (!compiled.value) return refuse(options.name, compiled.value.error());
   if (!options.turns) options.turns = std::make_shared<PlacementTurns>();
   if (!options.counts) options.counts = std::make_shared<PolicyErrorCounts>();
@@ -84,7 +84,7 @@ std::optional<ScriptAnswer> RhaiPolicy::ask(std::string_view hook, const PolicyJ
   if (is_resting()) return std::nullopt;
   const auto start = std::chrono::steady_clock::now();
   auto outcome = call(wall_ms(clock_));
-  if (!outcome.log.empty()) write_log(options_.name, job.id, outcome.log);
+  if (!outcome.log.empty() && !options_.is_silent) write_log(options_.name, job.id, outcome.log);
   if (outcome.value) return std::move(*outcome.value);
   const auto took_ms = elapsed_ms(start, std::chrono::steady_clock::now());
   note_fault(hook, job, std::move(outcome.value.error()), took_ms);
@@ -147,7 +147,7 @@ std::optional<bool> RhaiPolicy::should_retry(const PolicyJob& job, std::uint32_t
 void RhaiPolicy::note_fault(std::string_view hook, const PolicyJob& job, ScriptFault fault,
                             double took_ms) {
   options_.counts->add(fault.kind);
-  if (may_log()) {
+  if (!options_.is_silent && may_log()) {
     log_event(LogLevel::warn, component, "policy_failed",
               {{"policy", std::string_view(options_.name)},
                {"hook", hook},
@@ -162,7 +162,7 @@ void RhaiPolicy::note_fault(std::string_view hook, const PolicyJob& job, ScriptF
   const bool slow = took_ms > static_cast<double>(options_.limits.time_ms) / 2;
   const bool costs = is_limit(fault.kind) || fault.kind == PolicyErrorKind::panic || slow;
   last_fault_ = {.fault = std::move(fault), .hook = std::string(hook), .at = clock_.wall()};
-  if (costs && rest_.note_hit(clock_.now())) {
+  if (costs && rest_.note_hit(clock_.now()) && !options_.is_silent) {
     log_event(LogLevel::error, component, "policy_rests",
               {{"policy", std::string_view(options_.name)}, {"rest_ms", limits::policy_rest_ms}});
   }

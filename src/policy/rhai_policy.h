@@ -40,6 +40,7 @@ struct PolicyFault {
 struct RhaiPolicyOptions {
   std::string name = "orchestration.rhai";  // in messages and Placement::decided_by
   ScriptLimits limits = {};
+  bool is_silent = false;  // logs nothing: nobody's job depends on what it says
   std::shared_ptr<PlacementTurns> turns = nullptr;      // null: its own
   std::shared_ptr<PolicyErrorCounts> counts = nullptr;  // null: its own
 };
