@@ -3,7 +3,9 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace llorch {
 
@@ -25,6 +27,8 @@ class SystemClock final : public Clock {
 
 // "2025-01-31T12:34:56.789Z": RFC 3339, UTC, milliseconds.
 std::string rfc3339(WallTime time);
+// The same, a fraction of any length or none; nullopt when it is no time in UTC.
+std::optional<WallTime> parse_rfc3339(std::string_view text);
 double elapsed_ms(SteadyTime from, SteadyTime to);
 
 }  // namespace llorch

@@ -400,6 +400,7 @@ const std::vector<SettingKey>& setting_keys() {
       {"orchestrator.allowed_hosts", text},
       {"orchestrator.cors_origins", text},
       {"orchestrator.log_level", text},
+      {"orchestrator.worker_dead_ms", integer},
   };
   return keys;
 }

@@ -65,6 +65,7 @@ class Attempt {
   bool aborted_ = false;
   bool over_ = false;  // nothing more is expected of the worker
   SteadyTime progress_told_;
+  SteadyTime read_at_;  // the bytes whose frames are being taken
 };
 
 net::HttpRequest Attempt::request() const {
@@ -174,6 +175,7 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
     const auto patience = job_->finished ? limits::worker_end_ms : limits::worker_silence_ms;
     auto bytes = co_await reply.read(milliseconds(patience));
     if (aborted_ || job_->attempt != number_) co_return;
+    read_at_ = service_.clock().now();
     const bool broken = !bytes || bytes->empty();
     if (broken) {
       co_return fail_with(Failure::worker_lost,
@@ -242,7 +244,6 @@ void Attempt::take_started(const RelayFrame& frame) {
   job_->started = true;
   // A seed that the worker chose is the job's from now on: another worker must draw the same.
   if (job_->kind == JobKind::task) job_->request.sampling.seed = started->seed;
-  service_.note_progress(*job_);
   service_.tell(AttemptStarted{job_->id, number_, started->prompt_tokens, started->cached_tokens});
 }
 
@@ -277,6 +278,7 @@ void Attempt::take_tokens(const RelayFrame& frame, const StreamPosition& positio
                                  ", want " + std::to_string(expected - 1)});
   }
   // That there are tokens decides where the job may go on: the decision machine hears it at once.
+  service_.note_token(*job_, read_at_);
   if (job_->tokens.empty()) progress_told_ = {};
   if (job_->tokens.empty()) job_->first_token_wall = service_.clock().wall();
   job_->tokens.insert(job_->tokens.end(), position.token_ids.begin(), position.token_ids.end());

@@ -10,6 +10,12 @@ Task<std::shared_ptr<JobRecord>> own_job(Call& call, const JobId& id) {
   co_return job;
 }
 
+Task<std::shared_ptr<JobRecord>> own_row(Call& call, const JobId& id) {
+  auto job = co_await call.service.recall_row(id);
+  if (job && !call.identity.sees(job->tenant)) job = nullptr;
+  co_return job;
+}
+
 net::Headers with_shared(const Call& call, net::Headers headers) {
   for (const auto& [name, value] : call.shared_headers) headers.add(name, value);
   return headers;

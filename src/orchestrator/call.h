@@ -25,6 +25,8 @@ struct Call {
 
 // A job that the caller may see. Null: unknown, or another tenant's.
 Task<std::shared_ptr<JobRecord>> own_job(Call& call, const JobId& id);
+// The same without its frames.
+Task<std::shared_ptr<JobRecord>> own_row(Call& call, const JobId& id);
 
 net::Headers with_shared(const Call& call, net::Headers headers);
 Task<void> reply_json(const Call& call, unsigned status, std::string body);

@@ -2,6 +2,7 @@
 // Threads: the io thread. Lifetime: shared by its attempt, its readers and the table of jobs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -44,6 +45,7 @@ struct JobRecord {
   std::int64_t max_tokens = 0;
   WallTime accepted_wall;
   SteadyTime accepted_at;
+  SteadyTime token_at;  // the newest
   std::optional<WallTime> dispatched_wall, first_token_wall, ended_wall;
 
   // Where it is. Copies of what the decision machine has said.
@@ -51,7 +53,9 @@ struct JobRecord {
   std::uint32_t attempt = 0;
   std::string worker_id;
   std::int64_t prompt_tokens = 0, cached_tokens = 0;
-  std::vector<Token> tokens;  // whose frames a reader has had, or can have
+  bool admitted = false;           // it was not refused at once: its row stays
+  std::vector<Token> tokens;       // whose frames a reader has had, or can have
+  std::int64_t tokens_stored = 0;  // of one that is read back without its frames
   std::optional<JobEnd> end;
 
   // What came of it. A task keeps its frames for readers that come back; an OpenAI stream has one
@@ -77,6 +81,9 @@ struct JobRecord {
 
   // Of one that failed; else null.
   const Error* error() const { return end && end->error ? &*end->error : nullptr; }
+  std::int64_t tokens_out() const {
+    return std::max(static_cast<std::int64_t>(tokens.size()), tokens_stored);
+  }
   bool openai() const { return kind == JobKind::chat || kind == JobKind::completions; }
   std::int64_t next_seq() const {
     return first_token_seq + static_cast<std::int64_t>(tokens.size());

@@ -1,7 +1,6 @@
 #include "orchestrator/journal.h"
 
 #include <boost/asio/post.hpp>
-#include <functional>
 #include <span>
 #include <utility>
 
@@ -20,24 +19,6 @@ static_assert(static_cast<int>(StoredJob::Status::cancelled) ==
 
 std::optional<std::int64_t> wall_ms(const std::optional<WallTime>& time) {
   return time ? std::optional(llorch::wall_ms(*time)) : std::nullopt;
-}
-
-// Runs `ask` on the store's reader and resolves with its answer.
-template <class T>
-Task<Result<T>> ask_store(asio::any_io_executor executor, Store& store,
-                          std::function<Result<T>(StoreReader&)> ask) {
-  const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
-  const auto arrived = std::make_shared<net::Event>(executor);
-  const auto posted = store.read([executor, answer, arrived, ask](StoreReader& reader) {
-    auto result = std::make_unique<Result<T>>(ask(reader));
-    asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
-      *answer = std::move(result);
-      arrived->ring();
-    });
-  });
-  if (!posted) co_return fail(posted.error());
-  while (!*answer) co_await arrived->wait();
-  co_return std::move(**answer);
 }
 
 }  // namespace
@@ -85,26 +66,33 @@ Task<Result<void>> Journal::accept(const JobRecord& job, std::string body,
   stored.idempotency_hash = idempotency_key.empty() ? "" : stored.body_sha256;
   stored.idempotency_key = std::move(idempotency_key);
   stored.body = std::move(body);
-  stored.accepted_at_ms = llorch::wall_ms(clock_.wall());
+  stored.accepted_at_ms = llorch::wall_ms(job.accepted_wall);
   stored.correlation_id = job.correlation_id;
   StoreWrite write = InsertJob{std::move(stored)};
   co_return co_await commit(std::move(write));
 }
 
-Task<Result<std::optional<JobId>>> Journal::job_of_key(std::string tenant, std::string key,
-                                                       std::string body_sha256) {
-  using Found = std::optional<StoredJob>;
-  const std::function<Result<Found>(StoreReader&)> ask = [tenant, key](StoreReader& reader) {
-    return reader.job_of_key(tenant, key);
-  };
-  auto found = co_await ask_store<Found>(executor_, store_, ask);
-  if (!found) co_return fail(found.error());
-  const auto job = std::move(*found);
-  if (!job) co_return std::nullopt;
-  if (job->idempotency_hash != body_sha256) {
-    co_return fail(Code::conflict, "this Idempotency-Key was used with another body");
-  }
-  co_return job->job_id;
+Task<void> Journal::take_back(JobId id) {
+  StoreWrite write = RemoveJob{id};
+  const auto done = co_await commit(std::move(write));
+  // A disk that is full now is tried until it is not: the task must not begin after a restart.
+  if (!done) behind(RemoveJob{std::move(id)});
+}
+
+void Journal::begun(const JobRecord& job) {
+  StoredJob stored;
+  stored.job_id = job.id;
+  stored.route = static_cast<StoredJob::Route>(job.kind);
+  stored.status = stored_status(job.status);
+  stored.model = job.model;
+  stored.tenant = job.tenant;
+  stored.priority = wire_name(job.priority);
+  stored.accepted_at_ms = llorch::wall_ms(job.accepted_wall);
+  stored.dispatched_at_ms = wall_ms(job.dispatched_wall);
+  stored.worker_id = job.worker_id;
+  stored.attempt = job.attempt;
+  stored.correlation_id = job.correlation_id;
+  behind(InsertJob{std::move(stored)});
 }
 
 void Journal::changed(const JobRecord& job, std::optional<std::string> tokenizer_hash) {
@@ -178,6 +166,7 @@ UpdateJob end_of(const JobRecord& job, WallTime now) {
 }  // namespace
 
 void Journal::ended(std::shared_ptr<JobRecord> job) {
+  if (job->kind != JobKind::task) return behind(end_of(*job, clock_.wall()));
   flush();
   behind(FoldFrames{job->id, folded_from_memory(*job)});
   const auto taken = store_.write(
@@ -208,7 +197,17 @@ void Journal::decided(const JobId& id, std::uint32_t attempt, std::string json) 
                          .json = std::move(json)}});
 }
 
-void Journal::worker_changed(const WorkerState& worker) {
+namespace {
+
+// Its registration, and what was decided about it: an older llorch reads past what it does not
+// know.
+std::string metadata_of(const WorkerState& worker) {
+  auto json = encode(worker.registration);
+  if (worker.draining) json.insert(json.rfind('}'), ",\"draining\":true");
+  return json;
+}
+
+UpsertWorker row_of(const WorkerState& worker, WallTime now) {
   const auto& told = worker.registration;
   StoredWorker stored;
   stored.worker_id.value = told.worker_id;
@@ -218,9 +217,20 @@ void Journal::worker_changed(const WorkerState& worker) {
   stored.model = told.model;
   stored.backend = told.backend;
   stored.status = static_cast<StoredWorker::Status>(worker.status);
-  stored.last_health_check_ms = stored.registered_at_ms = llorch::wall_ms(clock_.wall());
-  stored.metadata_json = encode(told);
-  behind(UpsertWorker{std::move(stored)});
+  stored.last_health_check_ms = stored.registered_at_ms = llorch::wall_ms(now);
+  stored.metadata_json = metadata_of(worker);
+  return {std::move(stored)};
+}
+
+}  // namespace
+
+void Journal::worker_changed(const WorkerState& worker) {
+  behind(row_of(worker, clock_.wall()));
+}
+
+Task<Result<void>> Journal::worker_kept(const WorkerState& worker) {
+  StoreWrite write = row_of(worker, clock_.wall());
+  co_return co_await commit(std::move(write));
 }
 
 void Journal::worker_gone(const std::string& id) {
@@ -233,48 +243,8 @@ Task<Result<void>> Journal::key_changed(StoredKey key) {
 }
 
 void Journal::forget_old() {
-  behind(DeleteOlder{llorch::wall_ms(clock_.wall()) - limits::jobs_kept_ms});
-}
-
-Task<Journal::Recalled> Journal::recall(JobId id) {
-  struct Rows {
-    std::optional<StoredJob> job;
-    std::optional<std::string> frames;
-  };
-  const std::function<Result<Rows>(StoreReader&)> ask = [id](StoreReader& reader) -> Result<Rows> {
-    auto job = reader.job(id);
-    if (!job) return fail(job.error());
-    auto frames = reader.frames(id);
-    if (!frames) return fail(frames.error());
-    return Rows{std::move(*job), std::move(*frames)};
-  };
-  const auto answer = co_await ask_store<Rows>(executor_, store_, ask);
-  const auto rows = answer.value_or(Rows{});
-  Recalled recalled;
-  if (!rows.job) co_return recalled;
-  recalled.job = record_of(executor_, *rows.job);
-  if (!has_ended(rows.job->status)) co_return recalled;
-  recalled.job->closed = true;
-  if (rows.frames) {
-    const auto frames = decode_frames(*rows.frames);
-    for (const auto& frame : frames.value_or(std::vector<LoggedFrame>{})) {
-      take_frame(*recalled.job, static_cast<std::int64_t>(frame.seq), frame.bytes);
-    }
-  }
-  co_return recalled;
-}
-
-Task<std::vector<std::string>> Journal::decisions(JobId id) {
-  using Rows = std::vector<StoredDecision>;
-  const std::function<Result<Rows>(StoreReader&)> ask = [id](StoreReader& reader) {
-    return reader.decisions(id);
-  };
-  const auto rows = co_await ask_store<Rows>(executor_, store_, ask);
-  std::vector<std::string> texts;
-  if (rows) {
-    for (const auto& row : *rows) texts.push_back(row.json);
-  }
-  co_return texts;
+  behind(DeleteOlder{.before_ms = llorch::wall_ms(clock_.wall()) - limits::jobs_kept_ms,
+                     .decisions_max = limits::decisions_max});
 }
 
 }  // namespace llorch

@@ -1,6 +1,7 @@
 // What the orchestrator writes down so that a restart loses nothing: workers, tasks, the frames of
-// running tasks, decisions. Jobs of /v1 live with their connection; only their decisions are kept.
-// Threads: the io thread; the store answers through posts. Lifetime: store and log outlive it.
+// running tasks, decisions. Jobs of /v1 live with their connection and wait for no disk: of them a
+// row without the request is written behind. Threads: the io thread; the store answers through
+// posts. Lifetime: store and log outlive it.
 #pragma once
 
 #include <cstdint>
@@ -30,30 +31,41 @@ class Journal {
   // The task that this key of this tenant began; nullopt: none. Errors: conflict (other body).
   Task<Result<std::optional<JobId>>> job_of_key(std::string tenant, std::string key,
                                                 std::string body_sha256);
-  // Where a task has got to. Written behind.
+  // Takes back a task that was accepted here and then refused. Resolves once it has left no row and
+  // its key is free.
+  Task<void> take_back(JobId id);
+  // A job of /v1 as it is now. Written behind.
+  void begun(const JobRecord& job);
+  // Where a job has got to. Written behind.
   void changed(const JobRecord& job, std::optional<std::string> tokenizer_hash);
   // One frame, with the worker's id line; it may be sent after flush().
   void keep(const JobId& id, std::int64_t seq, std::string_view frame);
   void flush();
-  // Its last frame has been kept. An end that cannot be written is kept, and tried again.
+  // Its last frame has been kept. An end that cannot be written is kept, and tried again; that of a
+  // job of /v1 is written behind.
   void ended(std::shared_ptr<JobRecord> job);
   // Call often: what could not be written when its time came.
   void try_again();
   void decided(const JobId& id, std::uint32_t attempt, std::string json);
   void worker_changed(const WorkerState& worker);
+  // The same, and resolves once it is on the disk. Errors: those of a write.
+  Task<Result<void>> worker_kept(const WorkerState& worker);
   void worker_gone(const std::string& id);
   // Resolves once the key is on the disk. Errors: those of a write.
   Task<Result<void>> key_changed(StoredKey key);
-  // What has ended more than limits::jobs_kept_ms ago.
+  // What has ended more than limits::jobs_kept_ms ago, and decisions beyond limits::decisions_max.
   void forget_old();
 
-  // A task or request that has ended, with its frames and decisions. Null: unknown.
-  struct Recalled {
-    std::shared_ptr<JobRecord> job;
-    std::vector<std::string> decisions;
-  };
-  Task<Recalled> recall(JobId id);
+  // A job that is stored, with its frames where it is a task that has ended. Null: unknown.
+  Task<std::shared_ptr<JobRecord>> recall(JobId id);
+  // The same without its frames.
+  Task<std::shared_ptr<JobRecord>> recall_row(JobId id);
+  // Errors: those of StoreReader.
+  Task<Result<std::vector<StoredJob>>> list(JobFilter filter);
+  // JSON of each, in order.
   Task<std::vector<std::string>> decisions(JobId id);
+  // For threads of their own that read much, a page at a time.
+  Store& store() { return store_; }
 
  private:
   Task<Result<void>> commit(StoreWrite write);
@@ -76,7 +88,11 @@ std::string sha256_of(std::string_view text);
 
 // At a start, before the first request; blocks. What was registered and what had not ended.
 struct Restored {
-  std::vector<Registration> workers;
+  struct Worker {
+    Registration registration;
+    bool draining = false;  // an administrator has said so
+  };
+  std::vector<Worker> workers;
   std::vector<StoredKey> keys;
   struct Task {
     std::shared_ptr<JobRecord> job;

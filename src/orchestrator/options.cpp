@@ -121,6 +121,8 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
                  "orchestrator.disconnect_grace_ms", 0, any);
   layers.integer(options.drain_ms, flags.drain_ms, "orchestrator.drain_ms", 0,
                  limits::drain_ms_max);
+  layers.integer(options.worker_dead_ms, std::nullopt, "orchestrator.worker_dead_ms", 1'000, any);
+  options.pools = settings.pools;
   options.drop_lru =
       layers.choice(flags.queue_policy, "orchestrator.queue_policy", {"reject", "drop-lru"}) == 1;
   options.order = layers.choice(flags.order, "orchestrator.order", {"fair", "fifo"}) == 1

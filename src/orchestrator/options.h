@@ -4,10 +4,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <string>
 #include <variant>
 
 #include "api/auth.h"
+#include "base/limits.h"
 #include "base/result.h"
 #include "base/settings.h"
 #include "console/option_layers.h"
@@ -36,7 +39,9 @@ struct OrchestratorOptions {
   AllowedNames allowed_names;            // --allowed-hosts, --cors-origins
   std::string worker_token;              // LLORCH_WORKER_TOKEN: sent to workers; empty: none
   std::string log_level = "info";
-  std::uint64_t seed = 1;  // of the jitter of retries
+  std::uint64_t seed = 1;                                  // of the jitter of retries
+  std::int64_t worker_dead_ms = limits::worker_dead_ms;    // unhealthy for so long
+  std::map<std::string, PoolSettings, std::less<>> pools;  // [pools.NAME]
 };
 
 // orchestratord backup|restore FILE

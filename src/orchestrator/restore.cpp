@@ -9,6 +9,7 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/submission.h"
 #include "protocol/job_stream.h"
+#include "protocol/json_parse.h"
 #include "protocol/task_request.h"
 
 namespace llorch {
@@ -91,6 +92,13 @@ Result<Restored::Task> restore_task(const asio::any_io_executor& executor, const
   return task;
 }
 
+bool was_draining(std::string_view metadata_json) {
+  const auto metadata = parse_json_object(metadata_json);
+  if (!metadata) return false;
+  const auto* const draining = metadata->if_contains("draining");
+  return draining != nullptr && draining->is_bool() && draining->get_bool();
+}
+
 }  // namespace
 
 std::shared_ptr<JobRecord> record_of(const asio::any_io_executor& executor,
@@ -111,6 +119,8 @@ std::shared_ptr<JobRecord> record_of(const asio::any_io_executor& executor,
   job->worker_id = stored.worker_id;
   job->prompt_tokens = stored.prompt_tokens;
   job->cached_tokens = stored.cached_tokens;
+  job->tokens_stored = stored.tokens_out;
+  job->admitted = true;
   if (!has_ended(stored.status)) return job;
   JobEnd end{.status = job->status, .error = {}, .stop_reason = StopReason::EOS};
   if (!stored.error_code.empty()) {
@@ -153,7 +163,7 @@ Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clo
   restored.keys = std::move(*keys);
   for (const auto& worker : *workers) {
     if (auto told = decode_registration(worker.metadata_json)) {
-      restored.workers.push_back(std::move(*told));
+      restored.workers.push_back({std::move(*told), was_draining(worker.metadata_json)});
     }
   }
   std::unordered_map<JobId, bool> open;

@@ -22,6 +22,7 @@
 #include "policy/policy_host.h"
 #include "store/sqlite_store.h"
 #include "sys/file_system.h"
+#include "sys/process_runner.h"
 
 namespace llorch {
 namespace {
@@ -53,6 +54,7 @@ class Daemon {
   Daemon(asio::io_context& io, const OrchestratorOptions& options, Store& store, EventLog& log)
       : options_(options),
         files_(make_file_system()),
+        processes_(make_process_runner()),
         policy_(*files_, clock_, {.path = options.policy_path, .placement = options.placement}),
         journal_(io.get_executor(), clock_, store, log),
         service_(io, options, clock_, policy_),
@@ -67,6 +69,7 @@ class Daemon {
     policy_.start();
     service_.write_down_in(journal_);
     service_.govern_with(policy_);
+    service_.clean_up_by(reach_by_ssh(*processes_));
     auto port = server_.listen();
     if (!port) return port;
     service_.take_up(std::move(restored));
@@ -109,6 +112,7 @@ class Daemon {
   const OrchestratorOptions& options_;
   SystemClock clock_;
   std::unique_ptr<FileSystem> files_;
+  std::unique_ptr<ProcessRunner> processes_;
   PolicyHost policy_;
   Journal journal_;
   Orchestrator service_;

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <utility>
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "orchestrator/texts.h"
+#include "orchestrator/decision_text.h"
 #include "protocol/error_body.h"
 #include "protocol/job_stream.h"
 #include "protocol/json_text.h"
@@ -24,6 +25,7 @@ CoreOptions core_options(const OrchestratorOptions& options) {
           .order = options.order,
           .queue_timeout_ms = options.queue_timeout_ms,
           .stall_ms = options.stall_ms,
+          .worker_dead_ms = options.worker_dead_ms,
           .seed = options.seed};
 }
 
@@ -88,7 +90,24 @@ Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& opti
       core_(core_options(options), policy),
       client_(io),
       tasks_(io.get_executor()),
-      keys_(options.api_token) {}
+      keys_(options.api_token),
+      key_turns_(io.get_executor()) {}
+
+std::vector<double> token_gap_bounds_ms() {
+  return {1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 250, 500, 1'000, 2'500, 10'000};
+}
+
+void Orchestrator::write_down_in(Journal& journal) {
+  journal_ = &journal;
+  replays_ = std::make_unique<PolicyReplay>(executor_, journal.store());
+}
+
+void Orchestrator::clean_up_by(PoolCleaner::Reach reach) {
+  cleaner_ = std::make_unique<PoolCleaner>(
+      options_.pools, std::move(reach), [this](std::string worker_id) {
+        asio::post(executor_, [this, id = std::move(worker_id)] { forget_row(id); });
+      });
+}
 
 Millis Orchestrator::now_ms() const {
   return static_cast<Millis>(elapsed_ms(started_at_, clock_.now()));
@@ -96,13 +115,21 @@ Millis Orchestrator::now_ms() const {
 
 void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec spec) {
   job->accepted_at = clock_.now();
-  job->accepted_wall = clock_.wall();
   jobs_.emplace(job->id, job);
   job->tokens_charged = spec.prompt_tokens_estimate;
   keys_.charge(job->key_id, job->tokens_charged, now_ms());
   tell(JobSubmitted{std::move(spec)});
   const auto* const refused = job->error();
+  if (refused == nullptr) admit(*job);
   ++figures_.enqueued[refused == nullptr ? "accepted" : std::string(wire_name(refused->code))];
+}
+
+// It is in: what becomes of it is kept. True: its row has just been written, as it is now.
+bool Orchestrator::admit(JobRecord& job) {
+  const bool fresh = !std::exchange(job.admitted, true);
+  if (!fresh || job.kind == JobKind::task || journal_ == nullptr) return false;
+  journal_->begun(job);
+  return true;
 }
 
 void Orchestrator::cancel(const JobId& id, std::string_view reason) {
@@ -120,26 +147,37 @@ std::shared_ptr<JobRecord> Orchestrator::find(const JobId& id) const {
 Task<std::shared_ptr<JobRecord>> Orchestrator::recall(JobId id) {
   if (auto job = find(id)) co_return job;
   if (journal_ == nullptr) co_return nullptr;
-  auto recalled = co_await journal_->recall(id);
-  co_return std::move(recalled.job);
+  co_return co_await journal_->recall(id);
 }
 
+Task<std::shared_ptr<JobRecord>> Orchestrator::recall_row(JobId id) {
+  if (auto job = find(id)) co_return job;
+  if (journal_ == nullptr) co_return nullptr;
+  co_return co_await journal_->recall_row(id);
+}
+
+// Those from before a restart are in the store alone, the newest perhaps in memory alone.
 Task<std::vector<std::string>> Orchestrator::decisions(JobId id) {
+  std::vector<std::string> all;
+  if (journal_ != nullptr) all = co_await journal_->decisions(id);
   const auto found = decisions_.find(id);
-  if (found != decisions_.end()) co_return found->second;
-  if (journal_ == nullptr) co_return std::vector<std::string>{};
-  co_return co_await journal_->decisions(id);
+  if (found == decisions_.end()) co_return all;
+  for (const auto& decision : found->second) {
+    if (std::find(all.begin(), all.end(), decision) == all.end()) all.push_back(decision);
+  }
+  co_return all;
 }
 
 void Orchestrator::take_up(Restored restored) {
   keys_.load(std::move(restored.keys));
-  for (auto& registration : restored.workers) {
+  for (auto& [registration, draining] : restored.workers) {
     const auto id = registration.worker_id;
     tell(WorkerRegistered{.registration = std::move(registration)});
     tell(WorkerProbed{id, false});  // until it shows that it is still there
+    if (draining) tell(WorkerDrains{id});
   }
   for (auto& [job, spec, last, damaged] : restored.tasks) {
-    job->accepted_at = clock_.now();
+    job->accepted_at = clock_.now() - std::max(clock_.wall() - job->accepted_wall, {});
     jobs_.emplace(job->id, job);
     if (last) {
       // Its readers have its end already; only our note of it is missing.
@@ -192,9 +230,12 @@ void Orchestrator::carry_out(Dispatch& action) {
   job->status = JobStatus::dispatched;
   job->attempt = action.attempt;
   job->worker_id = action.worker_id;
+  if (!job->dispatched_wall) {
+    figures_.scheduling_ms.observe(elapsed_ms(job->accepted_at, clock_.now()));
+  }
   job->dispatched_wall = clock_.wall();
   ++figures_.dispatched[{action.worker_id, "dispatched"}];
-  note_progress(*job);
+  if (!admit(*job)) note_progress(*job);
   tasks_.spawn(run_attempt(job, action.attempt, action.worker_id));
 }
 
@@ -210,21 +251,21 @@ void Orchestrator::carry_out(EndJob& action) {
   job->status = action.end.status;
   job->end = action.end;
   job->ended_wall = clock_.wall();
-  if (!job->worker_id.empty()) {
-    ++figures_.dispatched[{job->worker_id, std::string(wire_name(job->status))}];
-  }
+  const std::string outcome(wire_name(job->status));
+  if (!job->worker_id.empty()) ++figures_.dispatched[{job->worker_id, outcome}];
+  if (job->admitted) ++figures_.ended[outcome];
   if (job->status != JobStatus::completed && !job->closed) {
     auto frame = last_frame(*job, action.end);
     if (job->kind == JobKind::task) {
       const auto seq = last_seq(*job);
-      if (journal_ != nullptr) journal_->keep(job->id, seq, frame);
+      if (journal_ != nullptr && job->admitted) journal_->keep(job->id, seq, frame);
       job->frames.push_back({seq, std::move(frame)});
     } else if (job->stream) {
       job->pending += frame;
     }
     job->closed = true;
   }
-  if (journal_ != nullptr && job->kind == JobKind::task) journal_->ended(job);
+  if (journal_ != nullptr && job->admitted) journal_->ended(job);
   settle_quota(*job);
   job->body.clear();
   job->request = {};
@@ -263,7 +304,11 @@ void Orchestrator::carry_out(JobChanged& action) {
   const auto job = find(action.job);
   if (!job) return;
   job->status = action.status;
-  if (action.status == JobStatus::queued) job->worker_id.clear();
+  if (action.status == JobStatus::queued) {
+    ++figures_.dispatched[{job->worker_id, "moved"}];
+    job->worker_id.clear();
+  }
+  note_progress(*job);
   job->bell.ring();
 }
 
@@ -285,12 +330,30 @@ void Orchestrator::carry_out(ProbeWorker& action) {
 }
 
 void Orchestrator::carry_out(ForgetWorker& action) {
-  if (journal_ != nullptr) journal_->worker_gone(action.worker_id);
   worker_owners_.forget(action.worker_id);
+  // A row that waits for its cleanup is found again after a restart.
+  const bool told = action.clean_up && cleaner_ != nullptr &&
+                    cleaner_->clean_up_after(action.worker_id, action.pool_host);
+  if (!told) forget_row(action.worker_id);
   std::erase_if(figures_.dispatched,
                 [&](const auto& entry) { return entry.first.first == action.worker_id; });
   log_event(LogLevel::info, "orchestrator", "worker_forgotten",
             {{"worker_id", action.worker_id}, {"clean_up", action.clean_up}});
+}
+
+void Orchestrator::forget_row(const std::string& worker_id) {
+  const bool back = core_.workers().contains(worker_id);  // registered again meanwhile
+  if (journal_ != nullptr && !back) journal_->worker_gone(worker_id);
+}
+
+// When tokens of the job were read, and so written to its reader.
+void Orchestrator::note_token(JobRecord& job, SteadyTime at) {
+  if (job.tokens.empty()) {
+    figures_.ttft_ms.observe(elapsed_ms(job.accepted_at, at));
+  } else if (job.token_at != SteadyTime{}) {
+    figures_.itl_ms.observe(elapsed_ms(job.token_at, at));
+  }
+  job.token_at = at;
 }
 
 void Orchestrator::carry_out(Record& action) {
@@ -300,9 +363,10 @@ void Orchestrator::carry_out(Record& action) {
 }
 
 void Orchestrator::note_progress(const JobRecord& job) {
-  if (journal_ == nullptr || job.kind != JobKind::task) return;
+  if (journal_ == nullptr || !job.admitted) return;
   const auto worker = core_.workers().find(job.worker_id);
-  const bool known = worker != core_.workers().end();
+  // Only a task goes on after a restart, from tokens that mean the same there.
+  const bool known = job.kind == JobKind::task && worker != core_.workers().end();
   journal_->changed(
       job, known ? std::optional(worker->second.registration.tokenizer_hash) : std::nullopt);
 }
@@ -342,9 +406,11 @@ Task<void> Orchestrator::keep_time() {
     cancel_abandoned();
     if (policy_host_ != nullptr) policy_host_->tick();
     if (journal_ != nullptr) journal_->try_again();
-    constexpr double sweep_ms = 3'600'000;
-    if (journal_ != nullptr && elapsed_ms(swept_at_, clock_.now()) > sweep_ms) {
-      swept_at_ = clock_.now();
+    const auto now = clock_.now();
+    const bool due =
+        !swept_at_ || elapsed_ms(*swept_at_, now) > static_cast<double>(limits::sweep_ms);
+    if (journal_ != nullptr && due) {
+      swept_at_ = now;
       journal_->forget_old();
     }
   }
@@ -363,6 +429,7 @@ void Orchestrator::cancel_abandoned() {
 
 void Orchestrator::stop() {
   stopped_ = true;
+  if (replays_ != nullptr) replays_->abandon();
   tasks_.cancel();
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -19,14 +20,24 @@
 #include "orchestrator/journal.h"
 #include "orchestrator/keys/key_ring.h"
 #include "orchestrator/keys/worker_owners.h"
+#include "orchestrator/key_turns.h"
 #include "orchestrator/options.h"
+#include "orchestrator/policy_replay.h"
+#include "orchestrator/pool_cleaner.h"
 #include "policy/policy_host.h"
 #include "protocol/metrics_text.h"
 
 namespace llorch {
 
+// Milliseconds between two tokens.
+std::vector<double> token_gap_bounds_ms();
+
 struct ServiceFigures {
-  std::map<std::string, std::uint64_t> enqueued;                            // by outcome
+  std::map<std::string, std::uint64_t> enqueued;  // by outcome
+  std::map<std::string, std::uint64_t> ended;     // by outcome
+  Histogram scheduling_ms{duration_bounds_ms()};  // from acceptance to the first worker
+  Histogram ttft_ms{duration_bounds_ms()};        // from acceptance to the first token
+  Histogram itl_ms{token_gap_bounds_ms()};        // between two writes of tokens of one job
   std::map<std::pair<std::string, std::string>, std::uint64_t> dispatched;  // worker, outcome
   std::map<std::string, std::uint64_t> cancels;                             // by reason
 };
@@ -36,7 +47,9 @@ class Orchestrator {
   Orchestrator(asio::io_context& io, const OrchestratorOptions& options, const Clock& clock,
                Policy& policy);
   // From now on a restart loses nothing. Before the first request.
-  void write_down_in(Journal& journal) { journal_ = &journal; }
+  void write_down_in(Journal& journal);
+  // Hosts of workers that have died are told from now on.
+  void clean_up_by(PoolCleaner::Reach reach);
   // The policy's host, for its routes and its file; the decision machine asks it already.
   void govern_with(PolicyHost& host) { policy_host_ = &host; }
   PolicyHost* policy_host() { return policy_host_; }
@@ -50,12 +63,15 @@ class Orchestrator {
   std::shared_ptr<JobRecord> find(const JobId& id) const;
   // The same, or from the store. Null: unknown.
   Task<std::shared_ptr<JobRecord>> recall(JobId id);
+  Task<std::shared_ptr<JobRecord>> recall_row(JobId id);  // its frames do not matter
   // JSON of each, in order.
   Task<std::vector<std::string>> decisions(JobId id);
   Journal* journal() { return journal_; }
   KeyRing& keys() { return keys_; }
   const KeyRing& keys() const { return keys_; }
   WorkerOwners& worker_owners() { return worker_owners_; }
+  PolicyReplay& replays() { return *replays_; }
+  KeyTurns& key_turns() { return key_turns_; }
   const std::unordered_map<JobId, std::shared_ptr<JobRecord>>& jobs() const { return jobs_; }
 
   // One event for the decision machine.
@@ -97,6 +113,9 @@ class Orchestrator {
   void carry_out(Record& action);
   Task<void> probe(std::string worker_id, net::Url url);
   Task<void> cancel_at_worker(net::Url url, JobId id);
+  bool admit(JobRecord& job);
+  void note_token(JobRecord& job, SteadyTime at);
+  void forget_row(const std::string& worker_id);
   void note_progress(const JobRecord& job);
   void settle_quota(const JobRecord& job);
   void cancel_abandoned();
@@ -116,8 +135,11 @@ class Orchestrator {
   KeyRing keys_;
   WorkerOwners worker_owners_;
   Journal* journal_ = nullptr;
+  KeyTurns key_turns_;
+  std::unique_ptr<PolicyReplay> replays_;
+  std::unique_ptr<PoolCleaner> cleaner_;  // null: nobody is told
   PolicyHost* policy_host_ = nullptr;
-  SteadyTime swept_at_;  // when old jobs were last forgotten
+  std::optional<SteadyTime> swept_at_;  // when old jobs were last forgotten
   std::deque<Action> to_do_;
   bool doing_ = false;
   bool draining_ = false;

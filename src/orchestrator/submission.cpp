@@ -49,7 +49,8 @@ std::shared_ptr<JobRecord> new_record(const Orchestrator& service, const Identit
   job->key_id = identity.key_id();
   job->priority = identity.priority(std::nullopt).value_or(Priority::batch);
   job->model = std::move(model);
-  job->created = seconds_since_epoch(service.clock().wall());
+  job->accepted_wall = service.clock().wall();
+  job->created = seconds_since_epoch(job->accepted_wall);
   return job;
 }
 

@@ -1,11 +1,10 @@
 // The routes of tasks but for their events: submit, look, list, cancel, explain.
-#include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
-#include "net/framing.h"
 #include "orchestrator/routes.h"
 #include "orchestrator/submission.h"
+#include "orchestrator/task_list.h"
 #include "orchestrator/texts.h"
 #include "protocol/json_text.h"
 #include "protocol/worker_api.h"
@@ -13,23 +12,9 @@
 namespace llorch {
 namespace {
 
-constexpr std::size_t listed_max = 1'000;
-
 Task<void> unknown_job(Call& call, const std::string& id) {
   const Error error{.code = Code::job_not_found, .message = "no job " + id};
   co_await reply_error(call, error);
-}
-
-// The value of one query field, percent-decoded; empty when absent.
-std::string query_value(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const auto field = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(field.size() + 1, query.size()));
-    const auto equals = field.find('=');
-    if (field.substr(0, equals) != name || equals == field.npos) continue;
-    return net::percent_decoded(field.substr(equals + 1));
-  }
-  return {};
 }
 
 std::string accepted_text(const Orchestrator& service, const JobRecord& job) {
@@ -46,7 +31,7 @@ std::string accepted_text(const Orchestrator& service, const JobRecord& job) {
 
 // A reference to a name: g++ 12 destroys a temporary aggregate in a co_await expression twice.
 Task<void> cancel_by_id(Call& call, const JobId& id) {
-  const auto job = co_await own_job(call, id);
+  const auto job = co_await own_row(call, id);
   if (!job) co_return co_await unknown_job(call, id.value);
   call.job_id = job->id.value;
   call.service.cancel(id, "client");
@@ -55,7 +40,23 @@ Task<void> cancel_by_id(Call& call, const JobId& id) {
   co_await reply_json(call, 200, std::move(body));
 }
 
+// What the caller may see of a list. Errors: forbidden (another tenant was asked for).
+Result<JobFilter> narrowed(const Identity& identity, JobFilter filter) {
+  if (filter.tenant && !identity.sees(*filter.tenant)) {
+    return fail(Code::forbidden, identity.name() + " sees jobs of tenant " + identity.tenant() +
+                                     " only: leave tenant out");
+  }
+  if (!identity.is_admin()) filter.tenant = identity.tenant();
+  return filter;
+}
+
 constexpr std::string_view key_header = "Idempotency-Key";
+
+// Keys are per tenant. Empty: the request has none.
+std::string turn_of(const Call& call, const std::string& tenant) {
+  const auto key = call.exchange.request().headers.find(key_header).value_or("");
+  return key.empty() ? std::string() : tenant + '\n' + std::string(key);
+}
 
 // Answers a request whose Idempotency-Key has begun a task already, or cannot be one.
 Task<bool> accepted_before(Call& call, const std::string& tenant, const std::string& body) {
@@ -78,7 +79,7 @@ Task<bool> accepted_before(Call& call, const std::string& tenant, const std::str
     co_return true;
   }
   const auto id = known->value_or(JobId{});
-  const auto job = id.value.empty() ? nullptr : co_await call.service.recall(id);
+  const auto job = id.value.empty() ? nullptr : co_await call.service.recall_row(id);
   if (!job) co_return false;
   call.job_id = job->id.value;
   auto reply = accepted_text(call.service, *job);
@@ -101,6 +102,8 @@ Task<void> submit_task_route(Call& call) {
   }
   const auto known = check_model(call.service, call.identity, task->model, "execute");
   if (!known) co_return co_await reply_error(call, known.error());
+  auto key = turn_of(call, task->tenant);
+  const auto turn = co_await call.service.key_turns().take(std::move(key));
   const bool repeated = co_await accepted_before(call, task->tenant, body);
   if (repeated) co_return;
   const auto quota = call.service.keys().check_quota(call.identity, call.service.now_ms());
@@ -108,42 +111,35 @@ Task<void> submit_task_route(Call& call) {
   auto [job, spec] =
       task_submission(call.service, call.identity, std::move(*task), call.correlation_id);
   call.job_id = job->id.value;
-  if (auto* const journal = call.service.journal()) {
-    std::string key(call.exchange.request().headers.find(key_header).value_or(""));
-    const bool keyed = !key.empty();
-    const auto kept = co_await journal->accept(*job, body, std::move(key));
-    if (!kept && keyed && kept.error().code == Code::conflict) {
-      // The same request, sent twice at once: the other one was first.
-      const bool answered = co_await accepted_before(call, job->tenant, body);
-      if (answered) co_return;
-    }
+  auto* const journal = call.service.journal();
+  if (journal != nullptr) {
+    std::string given(call.exchange.request().headers.find(key_header).value_or(""));
+    const auto kept = co_await journal->accept(*job, body, std::move(given));
     if (!kept) co_return co_await reply_error(call, kept.error());
   }
   call.service.submit(job, std::move(spec));
-  const auto* const refused = job->worker_id.empty() ? job->error() : nullptr;
-  if (refused != nullptr) co_return co_await reply_error(call, *refused);
+  if (!job->admitted) {
+    if (journal != nullptr) co_await journal->take_back(job->id);
+    co_return co_await reply_error(call, *job->error());
+  }
   auto reply = accepted_text(call.service, *job);
   co_await reply_json(call, 202, std::move(reply));
 }
 
 Task<void> list_tasks_route(Call& call) {
-  const auto& query = call.exchange.request().query;
-  const auto limit_text = query_value(query, "limit");
-  const auto given = limit_text.empty() ? std::optional<std::uint64_t>(100)
-                                        : net::parse_content_length(limit_text);
-  if (!given || *given == 0 || *given > listed_max) {
-    const auto error = fail_field(
-        {.field = "limit", .constraint = "1..1000", .message = "limit: must be 1..1000"});
-    co_return co_await reply_error(call, error.error());
-  }
-  auto body = jobs_text(call.service, call.identity, query_value(query, "status"),
-                        query_value(query, "model"), static_cast<std::size_t>(*given));
+  auto filter =
+      parse_task_query(call.exchange.request().query, wall_ms(call.service.clock().wall()));
+  if (filter) filter = narrowed(call.identity, std::move(*filter));
+  if (!filter) co_return co_await reply_error(call, filter.error());
+  const auto page = co_await task_page(call.service, std::move(*filter));
+  if (!page) co_return co_await reply_error(call, page.error());
+  auto body = jobs_text(call.service, *page);
   co_await reply_json(call, 200, std::move(body));
 }
 
 Task<void> task_route(Call& call) {
   const JobId id{call.id};
-  const auto job = co_await own_job(call, id);
+  const auto job = co_await own_row(call, id);
   if (!job) co_return co_await unknown_job(call, call.id);
   call.job_id = job->id.value;
   auto body = job_text(call.service, *job);
@@ -163,7 +159,7 @@ Task<void> cancel_route(Call& call) {
 
 Task<void> explain_route(Call& call) {
   const JobId id{call.id};
-  const auto job = co_await own_job(call, id);
+  const auto job = co_await own_row(call, id);
   if (!job) co_return co_await unknown_job(call, call.id);
   call.job_id = job->id.value;
   const auto decisions = co_await call.service.decisions(id);

@@ -1,6 +1,5 @@
 #include "orchestrator/texts.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "protocol/error_body.h"
@@ -48,7 +47,7 @@ void append_job(std::string& out, const Orchestrator& service, const JobRecord& 
       .string("model", job.model)
       .string("priority", wire_name(job.priority))
       .integer("attempt", job.attempt)
-      .integer("tokens_out", static_cast<std::int64_t>(job.tokens.size()))
+      .integer("tokens_out", job.tokens_out())
       .integer("prompt_tokens", job.prompt_tokens)
       .integer("cached_tokens", job.cached_tokens)
       .string("correlation_id", job.correlation_id);
@@ -95,35 +94,7 @@ void append_worker(std::string& out, const Orchestrator& service, const WorkerSt
       .end();
 }
 
-void append_candidate(std::string& out, const Candidate& candidate) {
-  JsonObjectWriter(out)
-      .string("worker_id", candidate.worker_id)
-      .string("host", candidate.host)
-      .string("backend", candidate.backend)
-      .integer("slots_free", candidate.slots_free)
-      .integer("cached_tokens", candidate.cached_tokens)
-      .number("wait_ms", candidate.wait_ms)
-      .number("prefill_ms", candidate.prefill_ms)
-      .number("decode_ms", candidate.decode_ms)
-      .number("cost_ms", candidate.cost_ms())
-      .integer("memory_free_bytes", candidate.memory_free_bytes)
-      .end();
-}
-
 }  // namespace
-
-std::string decision_text(const Decision& decision) {
-  std::string out;
-  JsonObjectWriter row(out);
-  row.integer("attempt", decision.attempt).integer("waited_ms", decision.waited_ms);
-  if (!decision.worker_id.empty()) row.string("worker_id", decision.worker_id);
-  row.string("decided_by", decision.decided_by);
-  if (!decision.reason.empty()) row.string("reason", decision.reason);
-  append_json_list(row.key("candidates"), decision.candidates,
-                   [&](const Candidate& candidate) { append_candidate(out, candidate); });
-  row.end();
-  return out;
-}
 
 std::string job_text(const Orchestrator& service, const JobRecord& job) {
   std::string out;
@@ -131,23 +102,12 @@ std::string job_text(const Orchestrator& service, const JobRecord& job) {
   return out;
 }
 
-std::string jobs_text(const Orchestrator& service, const Identity& reader, std::string_view status,
-                      std::string_view model, std::size_t limit) {
-  std::vector<const JobRecord*> found;
-  for (const auto& [id, job] : service.jobs()) {
-    if (!reader.sees(job->tenant)) continue;
-    if (!status.empty() && wire_name(job->status) != status) continue;
-    if (model.empty() || job->model == model) found.push_back(job.get());
-  }
-  std::sort(found.begin(), found.end(), [](const auto* a, const auto* b) {
-    return a->accepted_wall != b->accepted_wall ? a->accepted_wall > b->accepted_wall
-                                                : a->id < b->id;
-  });
-  if (found.size() > limit) found.resize(limit);
+std::string jobs_text(const Orchestrator& service, const TaskPage& page) {
   std::string out;
   JsonObjectWriter row(out);
-  append_json_list(row.key("jobs"), found,
-                   [&](const auto* job) { append_job(out, service, *job); });
+  append_json_list(row.key("jobs"), page.jobs,
+                   [&](const auto& job) { append_job(out, service, *job); });
+  if (page.next) row.string("next_cursor", cursor_of(*page.next));
   row.end();
   return out;
 }

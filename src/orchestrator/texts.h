@@ -5,19 +5,16 @@
 #include <string>
 
 #include "orchestrator/service.h"
+#include "orchestrator/task_list.h"
 
 namespace llorch {
 
 // {"job_id":…,"status":"running","model":…,"worker_id":…,"accepted_at":…,"tokens_out":3,…}
 std::string job_text(const Orchestrator& service, const JobRecord& job);
-// {"jobs":[…]}: the newest first, at most `limit`, of that status and model where given; those that
-// `reader` may see.
-std::string jobs_text(const Orchestrator& service, const Identity& reader, std::string_view status,
-                      std::string_view model, std::size_t limit);
+// {"jobs":[…],"next_cursor":"…"}
+std::string jobs_text(const Orchestrator& service, const TaskPage& page);
 std::string worker_text(const Orchestrator& service, const std::string& id);
 std::string workers_text(const Orchestrator& service);
-// {"attempt":0,"worker_id":…,"decided_by":…,"candidates":[…]}
-std::string decision_text(const Decision& decision);
 std::string explain_text(const Orchestrator& service, const JobRecord& job,
                          const std::vector<std::string>& decisions);
 // The first event of a task's stream.

@@ -115,6 +115,12 @@ Task<void> delete_worker_route(Call& call) {
 Task<void> drain_worker_route(Call& call) {
   if (!call.service.core().workers().contains(call.id)) co_return co_await unknown_worker(call);
   call.service.tell(WorkerDrains{call.id});
+  if (auto* const journal = call.service.journal()) {
+    const auto worker = call.service.core().workers().at(call.id);
+    const auto kept = co_await journal->worker_kept(worker);
+    if (!kept) co_return co_await reply_error(call, kept.error());
+    if (!call.service.core().workers().contains(call.id)) co_return co_await unknown_worker(call);
+  }
   auto body = worker_text(call.service, call.id);
   co_await reply_json(call, 200, std::move(body));
 }

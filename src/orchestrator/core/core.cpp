@@ -143,7 +143,15 @@ Core::Placed Core::place(Job& job) {
   job_model_ = job.spec.model;  // the job may be gone afterwards
   const auto workers = eligible(job);
   if (workers.empty()) return Placed::nowhere;
-  Decision decision{.job = job.spec.id,
+  const auto& spec = job.spec;
+  Decision decision{.job = spec.id,
+                    .of = {.model = spec.model,
+                           .tenant = spec.tenant,
+                           .session_id = spec.session_id,
+                           .priority = spec.priority,
+                           .prompt_tokens_estimate = spec.prompt_tokens_estimate,
+                           .max_tokens = spec.max_tokens,
+                           .temperature = spec.temperature},
                     .attempt = job.next_attempt,
                     .at_ms = now_,
                     .waited_ms = now_ - job.accepted_at_ms,

@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/limits.h"
 #include "orchestrator/core/decision.h"
 #include "orchestrator/core/job_queue.h"
 #include "orchestrator/core/prefix_index.h"
@@ -28,7 +29,8 @@ struct CoreOptions {
   QueueOrder order = QueueOrder::fair;
   Millis queue_timeout_ms = 300'000;
   Millis stall_ms = 60'000;
-  std::uint64_t seed = 1;  // of the jitter of retries
+  Millis worker_dead_ms = limits::worker_dead_ms;  // unhealthy for so long
+  std::uint64_t seed = 1;                          // of the jitter of retries
 };
 
 // Events

@@ -67,6 +67,18 @@ class CoreTest : public testing::Test {
   std::unique_ptr<Core> core_;
 };
 
+// clause: O-44
+TEST_F(CoreTest, ADrainedWorkerStaysDrainedUntilItIsAnotherProcess) {
+  add_worker("a");
+  tell(WorkerDrains{"a"}, 1);
+  Registration again = core_->workers().at("a").registration;
+  tell(WorkerRegistered{.registration = again}, 2);
+  EXPECT_TRUE(core_->workers().at("a").draining);
+  EXPECT_EQ(where(tell(JobSubmitted{job("1")}, 3)), "");
+  again.instance_id = "another";
+  EXPECT_EQ(where(tell(WorkerRegistered{.registration = again}, 4)), "a");
+}
+
 // clause: O-12
 TEST_F(CoreTest, SendsAJobToTheWorkerThatHasItsPrefix) {
   add_worker("a", 4);

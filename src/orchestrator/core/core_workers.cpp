@@ -15,12 +15,12 @@ void Core::on(WorkerRegistered& event) {
   if (worker.registration.instance_id != event.registration.instance_id) {
     index_.forget(id);  // a new process has nothing computed
     worker.beat = {};
+    worker.draining = false;  // and nobody has drained it yet
   }
   worker.registration = std::move(event.registration);
   worker.external = event.external;
   forget_address_of(worker);
   worker.fallback = event.fallback;
-  worker.draining = false;
   worker.refuses_until_ms = 0;
   hear(worker);
   actions_.push_back(WorkerChanged{id});
@@ -137,7 +137,8 @@ void Core::on(TimePassed&) {
 // True: it has been silent for so long that it counts as dead.
 bool Core::check_worker(WorkerState& worker) {
   if (worker.status == WorkerStatus::unhealthy) {
-    if (now_ - worker.unhealthy_since_ms >= limits::worker_dead_ms && !worker.external) return true;
+    const auto silent_ms = now_ - worker.unhealthy_since_ms;
+    if (silent_ms >= options_.worker_dead_ms && !worker.external) return true;
     mark_unhealthy(worker);  // asks again, once a second
     return false;
   }

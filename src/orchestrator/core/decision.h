@@ -22,10 +22,20 @@ struct Candidate {
   double cost_ms() const { return wait_ms + prefill_ms + decode_ms; }
 };
 
+// What a policy is told of the job, beside what the decision itself says.
+struct DecisionJob {
+  std::string model, tenant, session_id;
+  Priority priority = Priority::interactive;
+  std::int64_t prompt_tokens_estimate = 0;
+  std::int64_t max_tokens = 0;
+  double temperature = 1;
+};
+
 struct Decision {
   enum class Kind { placed, waits, rejected };
   Kind kind = Kind::placed;
   JobId job;
+  DecisionJob of;
   std::uint32_t attempt = 0;
   Millis at_ms = 0;
   Millis waited_ms = 0;  // since it was accepted

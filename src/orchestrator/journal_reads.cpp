@@ -1,0 +1,97 @@
+// What the journal gives back: jobs, lists and decisions, read beside the writer.
+#include <boost/asio/post.hpp>
+#include <functional>
+#include <utility>
+
+#include "orchestrator/journal.h"
+
+namespace llorch {
+namespace {
+
+// Runs `ask` on the store's reader and resolves with its answer.
+template <class T>
+Task<Result<T>> ask_store(asio::any_io_executor executor, Store& store,
+                          std::function<Result<T>(StoreReader&)> ask) {
+  const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
+  const auto arrived = std::make_shared<net::Event>(executor);
+  const auto posted = store.read([executor, answer, arrived, ask](StoreReader& reader) {
+    auto result = std::make_unique<Result<T>>(ask(reader));
+    asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
+      *answer = std::move(result);
+      arrived->ring();
+    });
+  });
+  if (!posted) co_return fail(posted.error());
+  while (!*answer) co_await arrived->wait();
+  co_return std::move(**answer);
+}
+
+}  // namespace
+
+Task<Result<std::optional<JobId>>> Journal::job_of_key(std::string tenant, std::string key,
+                                                       std::string body_sha256) {
+  using Found = std::optional<StoredJob>;
+  const std::function<Result<Found>(StoreReader&)> ask = [tenant, key](StoreReader& reader) {
+    return reader.job_of_key(tenant, key);
+  };
+  auto found = co_await ask_store<Found>(executor_, store_, ask);
+  if (!found) co_return fail(found.error());
+  const auto job = std::move(*found);
+  if (!job) co_return std::nullopt;
+  if (job->idempotency_hash != body_sha256) {
+    co_return fail(Code::conflict, "this Idempotency-Key was used with another body");
+  }
+  co_return job->job_id;
+}
+
+Task<std::shared_ptr<JobRecord>> Journal::recall_row(JobId id) {
+  using Found = std::optional<StoredJob>;
+  const std::function<Result<Found>(StoreReader&)> ask = [id](StoreReader& reader) {
+    return reader.job(id);
+  };
+  const auto found = co_await ask_store<Found>(executor_, store_, ask);
+  if (!found || !*found) co_return nullptr;
+  auto job = record_of(executor_, **found);
+  job->closed = has_ended((*found)->status);
+  co_return job;
+}
+
+Task<std::shared_ptr<JobRecord>> Journal::recall(JobId id) {
+  auto job = co_await recall_row(id);
+  if (!job || job->kind != JobKind::task || !job->closed) co_return job;
+  using Blob = std::optional<std::string>;
+  const std::function<Result<Blob>(StoreReader&)> ask = [id](StoreReader& reader) {
+    return reader.frames(id);
+  };
+  const auto blob = co_await ask_store<Blob>(executor_, store_, ask);
+  if (!blob || !*blob) co_return job;
+  const auto frames = decode_frames(**blob);
+  for (const auto& frame : frames.value_or(std::vector<LoggedFrame>{})) {
+    take_frame(*job, static_cast<std::int64_t>(frame.seq), frame.bytes);
+  }
+  co_return job;
+}
+
+Task<Result<std::vector<StoredJob>>> Journal::list(JobFilter filter) {
+  using Rows = std::vector<StoredJob>;
+  const std::function<Result<Rows>(StoreReader&)> ask = [filter](StoreReader& reader) {
+    return reader.jobs(filter);
+  };
+  auto rows = co_await ask_store<Rows>(executor_, store_, ask);
+  co_return rows;
+}
+
+Task<std::vector<std::string>> Journal::decisions(JobId id) {
+  using Rows = std::vector<StoredDecision>;
+  const std::function<Result<Rows>(StoreReader&)> ask = [id](StoreReader& reader) {
+    return reader.decisions(id);
+  };
+  const auto rows = co_await ask_store<Rows>(executor_, store_, ask);
+  std::vector<std::string> texts;
+  if (rows) {
+    for (const auto& row : *rows) texts.push_back(row.json);
+  }
+  co_return texts;
+}
+
+}  // namespace llorch
