@@ -203,6 +203,7 @@ TEST(Arguments, TakeTheCommandsOfAFleet) {
                         {Kind::policy_validate, {"policy", "validate", "x"}},
                         {Kind::policy_deploy, {"policy", "deploy", "x"}},
                         {Kind::policy_rollback, {"policy", "rollback"}},
+                        {Kind::policy_replay, {"policy", "replay", "--script", "x"}},
                         {Kind::policy_test, {"policy", "test", "x"}},
                         {Kind::top, {"top", "--once"}}};
   for (const auto& [kind, words] : cases) {
@@ -257,6 +258,8 @@ TEST(Arguments, RefuseWhatNoOrchestratorWouldTake) {
       {"jobs", "submit", "--model", "m", "--prompt", "x", "--idempotency-key", long_key.c_str()},
       {"workers", "drain"},
       {"policy", "deploy"},
+      {"policy", "replay"},
+      {"policy", "replay", "--script", "x", "--limit", "0"},
       {"explain"}};
   for (const auto& words : cases) {
     SCOPED_TRACE(words.back());

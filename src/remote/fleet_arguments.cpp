@@ -124,6 +124,19 @@ void declare_policy(CLI::App& app, FleetFlags& flags) {
     if (row.takes_file) command->add_option("file", flags.command.file, "The script")->required();
     json_flag(command, flags);
   }
+  auto* const replay =
+      leaf(*policy, flags, Kind::policy_replay, "replay",
+           "Ask a script again what was decided: it changes nothing",
+           "  llorch policy replay --script prefer-gpu.rhai --since 24h\n"
+           "  llorch policy replay --script prefer-gpu.rhai --json | jq .workers\n");
+  replay->add_option("--script", flags.command.file, "the script")->required();
+  replay->add_option("--since", flags.command.since,
+                     "24h, 7d or 2026-01-05T09:30:00Z (default 24h)");
+  replay
+      ->add_option("--limit", flags.command.replay_most,
+                   "at most so many of the newest decisions (default 10000)")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{limits::replay_decisions_max}));
+  json_flag(replay, flags);
 }
 
 // The command that lists what this one wants an id of.

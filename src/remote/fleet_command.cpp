@@ -118,6 +118,8 @@ class FleetRun::Parts {
   Task<Result<int>> revoke_key();
   Task<Result<int>> send_script();
   Task<Result<int>> roll_back();
+  int refuse_script(Error error);
+  Task<Result<int>> replay_script();
   Task<Result<int>> top();
   Task<Result<TopFigures>> top_figures();
   Task<void> show_waiting();
@@ -144,7 +146,8 @@ Task<Result<int>> FleetRun::Parts::run() {
   peer.api_token = command_.api_token;
   auto target = infer_target(peer);
   if (!target) co_return fail(target.error());
-  if (command_.kind == Kind::policy_validate || command_.kind == Kind::policy_deploy) {
+  if (command_.kind == Kind::policy_validate || command_.kind == Kind::policy_deploy ||
+      command_.kind == Kind::policy_replay) {
     auto script = make_file_system()->read(command_.file, limits::policy_source_bytes_max);
     if (!script) co_return fail(script.error());
     script_ = std::move(*script);
@@ -203,6 +206,8 @@ Task<Result<int>> FleetRun::Parts::carry_out() {
     case Kind::policy_validate:
     case Kind::policy_deploy:
       return send_script();
+    case Kind::policy_replay:
+      return replay_script();
     case Kind::policy_rollback:
       return roll_back();
     case Kind::policy_test:
@@ -305,20 +310,35 @@ Task<Result<int>> FleetRun::Parts::send_script() {
   const bool deploys = command_.kind == Kind::policy_deploy;
   std::string path = deploys ? "/v2/policy/deploy" : "/v2/policy/validate";
   auto reply = co_await client_->post(std::move(path), std::move(script_));
-  if (!reply && reply.error().code == Code::invalid_request) {
-    // A script that does not hold is no slip of the command line: 1, not 2.
-    auto error = reply.error();
-    error.message = command_.file + ": " + error.message;
-    error.next = "correct the script, then: llorch policy validate " + command_.file;
-    waiting_.clear();
-    co_return report(error, exit_failure);
-  }
+  if (!reply && reply.error().code == Code::invalid_request) co_return refuse_script(reply.error());
   if (!reply) co_return fail(reply.error());
   const auto hooks = hooks_text(*reply);
   print(command_.json ? versioned(std::move(*reply))
                       : one_line(fmt::format("{} {}: hooks {}", deploys ? "Deployed" : "Valid",
                                              command_.file, hooks)) +
                             "\n");
+  co_return int{exit_ok};
+}
+
+// A script that does not hold is no slip of the command line: 1, not 2.
+int FleetRun::Parts::refuse_script(Error error) {
+  error.message = command_.file + ": " + error.message;
+  error.next = "correct the script, then: llorch policy validate " + command_.file;
+  waiting_.clear();
+  return report(error, exit_failure);
+}
+
+Task<Result<int>> FleetRun::Parts::replay_script() {
+  auto path = "/v2/policy/replay?" + query_of("since", command_.since);
+  if (command_.replay_most) path += "&limit=" + std::to_string(*command_.replay_most);
+  auto reply = co_await client_->post(std::move(path), std::move(script_));
+  // --since is the command line's, all else that is refused is the script's.
+  const auto refused = reply ? Code::internal : reply.error().code;
+  const bool of_script = refused == Code::invalid_request && !reply.error().violations.empty() &&
+                         reply.error().violations.front().field == "source";
+  if (of_script) co_return refuse_script(reply.error());
+  if (!reply) co_return fail(reply.error());
+  print(command_.json ? versioned(std::move(*reply)) : replay_text(*reply, command_.file));
   co_return int{exit_ok};
 }
 

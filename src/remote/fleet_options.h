@@ -29,6 +29,7 @@ struct FleetCommand {
     policy_validate,
     policy_deploy,
     policy_rollback,
+    policy_replay,
     policy_test,  // asks no orchestratord
     top,
   };
@@ -42,6 +43,9 @@ struct FleetCommand {
   std::string status;     // jobs_list: only these; empty: all
   std::string model;      // jobs_list: only these; empty: all
   std::uint64_t limit = 20;
+  std::string since = "24h";  // policy_replay: only decisions made since
+  std::optional<std::uint64_t>
+      replay_most;                     // policy_replay: the newest so many; empty: as it likes
   std::optional<std::uint64_t> after;  // jobs_events: the last number that is not wanted any more
   bool json = false;
   bool once = false;  // top: one screen, then the end

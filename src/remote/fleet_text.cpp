@@ -200,6 +200,46 @@ std::string policy_text(const json::object& policy) {
   return text;
 }
 
+std::string replay_text(const json::object& reply, const std::string& script) {
+  constexpr std::size_t shown_max = 10;
+  auto text = one_line(fmt::format("{}: {} decisions since {}", script,
+                                   integer_field(reply, "decisions"), text_field(reply, "since"))) +
+              "\n";
+  text += fmt::format("the same {}, another worker {}, placed, waiting or refused otherwise {}\n",
+                      integer_field(reply, "same"), integer_field(reply, "other_worker"),
+                      integer_field(reply, "other_kind"));
+  const auto replayed = integer_field(reply, "decisions") + integer_field(reply, "unreadable");
+  if (const auto recorded = integer_field(reply, "recorded"); recorded > replayed) {
+    text += fmt::format("{} were recorded in that time; {}\n", recorded,
+                        flag_field(reply, "complete") ? "--limit N replays more" : "time ran out");
+  }
+  if (const auto errors = integer_field(reply, "script_errors"); errors > 0) {
+    text += fmt::format("The script failed {} times: the built-in policy decided\n", errors);
+  }
+  if (const auto& workers = list_field(reply, "workers"); !workers.empty()) {
+    Table table({{"WORKER"}, {"BEFORE", true}, {"AFTER", true}, {"CHANGE", true}});
+    for (const auto& entry : workers) {
+      const auto& worker = as_object(entry);
+      const auto before = integer_field(worker, "before");
+      const auto after = integer_field(worker, "after");
+      table.add({text_field(worker, "worker_id"), std::to_string(before), std::to_string(after),
+                 fmt::format("{:+}", after - before)});
+    }
+    text += "\n" + table.render();
+  }
+  const auto& examples = list_field(reply, "examples");
+  if (!examples.empty()) text += "\n";
+  for (std::size_t at = 0; at < std::min(examples.size(), shown_max); ++at) {
+    const auto& example = as_object(examples[at]);
+    text += one_line(fmt::format("{}: {} -> {} ({})", text_field(example, "job_id"),
+                                 text_field(example, "before"), text_field(example, "after"),
+                                 text_field(example, "decided_by"))) +
+            "\n";
+  }
+  if (examples.size() > shown_max) text += "More of them: --json\n";
+  return text;
+}
+
 std::string explain_text(const json::object& reply) {
   const auto& job = object_field(reply, "job");
   std::string text =

@@ -19,6 +19,8 @@ std::string workers_table(const boost::json::object& reply);
 // Of GET /v2/policy: the facts, an empty line, the script. Not safe for a terminal: a script has
 // lines.
 std::string policy_text(const boost::json::object& policy);
+// Of POST /v2/policy/replay: what would change, by worker, and some of the jobs.
+std::string replay_text(const boost::json::object& reply, const std::string& script);
 // "schedule_job, should_admit"; "none".
 std::string hooks_text(const boost::json::object& reply);
 // Of GET /v2/explain/{id}: each decision's candidates with their costs, and where the time went.

@@ -119,13 +119,34 @@ TEST(FleetText, NothingOfTheirsSteersTheTerminal) {
                 R"(}],"workers":[{"worker_id":)" + evil + R"(,"status":)" + evil + R"(,"host":)" +
                 evil + R"(}],"job":{"job_id":)" + evil + R"(},"decisions":[{"worker_id":)" + evil +
                 R"(,"decided_by":)" + evil + R"(,"candidates":[{"worker_id":)" + evil +
-                R"(}]}],"status":)" + evil + "}");
+                R"(}]}],"since":)" + evil + R"(,"examples":[{"job_id":)" + evil + R"(,"before":)" +
+                evil + R"(}],"status":)" + evil + "}");
   const TopFigures figures{hostile, hostile, hostile};
-  for (const auto& text : {jobs_table(hostile, at(0)), workers_table(hostile), job_text(hostile),
-                           explain_text(hostile), top_text("x", figures, at(0))}) {
+  for (const auto& text :
+       {jobs_table(hostile, at(0)), workers_table(hostile), job_text(hostile),
+        explain_text(hostile), replay_text(hostile, "x"), top_text("x", figures, at(0))}) {
     EXPECT_TRUE(is_plain(text)) << text;
     EXPECT_EQ(text.find("\nerror"), text.npos) << text;
   }
+}
+
+// clause: O-40
+TEST(FleetText, AReplayIsWhatWouldChangeByWorkerWithExamples) {
+  const auto reply = object_of(
+      R"({"since":"2030-01-01T00:00:00.000Z","recorded":20,"decisions":12,"same":9,"other_worker":2,
+          "other_kind":1,"script_errors":3,"complete":true,"workers":[
+            {"worker_id":"w-1","before":12,"after":9},{"worker_id":"w-2","before":0,"after":2}],
+          "examples":[{"job_id":"j-1","before":"worker w-1","after":"worker w-2",
+                       "decided_by":"candidate:3"}]})");
+  const auto text = replay_text(reply, "mine.rhai");
+  for (const auto* const part :
+       {"mine.rhai: 12 decisions since 2030-01-01T00:00:00.000Z\n",
+        "the same 9, another worker 2, placed, waiting or refused otherwise 1\n",
+        "20 were recorded in that time; --limit N replays more\n", "failed 3 times", "-3", "+2",
+        "j-1: worker w-1 -> worker w-2 (candidate:3)\n"}) {
+    EXPECT_NE(text.find(part), text.npos) << part << "\n" << text;
+  }
+  EXPECT_LE(widest_line(text), 80U);
 }
 
 TEST(FleetText, RepliesOfAnyShapeAreShown) {
@@ -134,6 +155,7 @@ TEST(FleetText, RepliesOfAnyShapeAreShown) {
   EXPECT_FALSE(jobs_table(odd, at(0)).empty());
   EXPECT_FALSE(workers_table(odd).empty());
   EXPECT_FALSE(explain_text(odd).empty());
+  EXPECT_FALSE(replay_text(odd, "").empty());
   EXPECT_EQ(hooks_text(odd), "none");
 }
 
