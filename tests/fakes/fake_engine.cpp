@@ -9,27 +9,13 @@
 #include <thread>
 #include <utility>
 
+#include "fakes/fake_pace.h"
+#include "fakes/fake_prefix_cache.h"
+#include "fakes/fake_tokens.h"
+#include "protocol/prefix_hash.h"
+
 namespace llorch {
 namespace {
-
-constexpr std::string_view alphabet = "abcdefghijklmnopqrstuvwxyz      ";
-
-std::uint64_t mix(std::uint64_t x) {  // splitmix64
-  x += 0x9e3779b97f4a7c15ULL;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
-std::uint64_t hash_bytes(std::string_view text) {  // FNV-1a
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return hash;
-}
-
-Token token_of(std::uint64_t prompt_hash, std::int64_t index) {
-  return alphabet[mix(prompt_hash + static_cast<std::uint64_t>(index)) % alphabet.size()];
-}
 
 // One job on its way. Only the engine thread changes it, but `cancelled` and `parked`.
 struct FakeJob {
@@ -44,6 +30,9 @@ struct FakeJob {
   std::uint64_t prompt_hash = 0;
   std::int64_t prompt_tokens = 0;
   std::int64_t prompt_done = 0;
+  std::int64_t cached_tokens = 0;
+  std::vector<PrefixHash> chain;
+  bool begun = false;  // Started is out
   std::int64_t next_index = 0;
   std::int64_t end_index = 0;
   std::string held_text;         // could still become a stop string
@@ -98,7 +87,7 @@ std::string release_text(std::string& text, const std::vector<std::string>& stop
 
 Started started(const FakeJob& job) {
   Started event{.prompt_tokens = job.prompt_tokens,
-                .cached_tokens = 0,
+                .cached_tokens = job.cached_tokens,
                 .seed = job.request.sampling.seed.value_or(7),
                 .resumed_text = resumed_text(job),
                 .resumed_deltas = {}};
@@ -158,7 +147,12 @@ Result<Embeddings> embeddings_of(const EmbeddingRequest& request,
 
 struct FakeEngine::State {
   explicit State(FakeEngineOptions given)
-      : options(given), card(make_card(given)), steps_allowed(given.held ? 0 : unlimited) {}
+      : options(given),
+        card(make_card(given)),
+        cache(static_cast<std::size_t>(given.cache_tokens * given.bytes_per_token) /
+              prefix_block_bytes),
+        pace(given.prefill_tokens_per_second, given.decode_tokens_per_second),
+        steps_allowed(given.held ? 0 : unlimited) {}
 
   static constexpr std::int64_t unlimited = -1;
 
@@ -169,6 +163,8 @@ struct FakeEngine::State {
   std::vector<std::shared_ptr<FakeJob>> jobs;  // in order of submission
   std::deque<std::function<void()>> tasks;     // tokenize, detokenize, embed
   std::vector<JobEvent> next_script;
+  FakePrefixCache cache;
+  FakePace pace;
   std::int64_t steps_allowed;
   EngineLoad load;
   bool stopping = false;
@@ -179,6 +175,10 @@ struct FakeEngine::State {
   bool has_work() const;
   void step(std::unique_lock<std::mutex>& lock);
   void advance(FakeJob& job);
+  void give_time();
+  void advance_by_speed(FakeJob& job, std::int64_t tokens);
+  void begin_prompt(FakeJob& job);
+  void compute(FakeJob& job, std::int64_t todo);
   void deliver(std::unique_lock<std::mutex>& lock, const std::shared_ptr<FakeJob>& job);
   void answer(std::unique_lock<std::mutex>& lock);
   void post(std::function<void()> task);
@@ -239,9 +239,15 @@ void FakeEngine::submit(JobRequest request, std::shared_ptr<Outbox> outbox) {
   auto job = std::make_shared<FakeJob>();
   const auto text = prompt_text(request.prompt);
   job->prompt_hash = hash_bytes(text);
-  job->prompt_tokens = static_cast<std::int64_t>(text.size() + request.resume_tokens.size());
+  const auto bytes_per_token = state_->options.bytes_per_token;
+  const auto text_tokens =
+      (static_cast<std::int64_t>(text.size()) + bytes_per_token - 1) / bytes_per_token;
+  job->prompt_tokens = text_tokens + static_cast<std::int64_t>(request.resume_tokens.size());
+  if (state_->options.cache_tokens > 0) {
+    job->chain = prefix_chain(request.cache_scope, "fake", request.prompt);
+  }
   job->next_index = static_cast<std::int64_t>(request.resume_tokens.size());
-  const auto room = state_->options.context_tokens - static_cast<std::int64_t>(text.size());
+  const auto room = state_->options.context_tokens - text_tokens;
   const auto wanted = request.max_tokens
                           ? static_cast<std::int64_t>(std::min<std::uint64_t>(
                                 *request.max_tokens, static_cast<std::uint64_t>(INT64_MAX)))
@@ -341,6 +347,7 @@ bool FakeEngine::wait_until(const std::function<bool(const EngineLoad&)>& met) c
 void FakeEngine::State::run() {
   std::unique_lock lock(mutex);
   auto next_step = std::chrono::steady_clock::now();
+  pace.idle_until(next_step);
   while (true) {
     answer(lock);
     apply_cancels(lock);
@@ -350,6 +357,7 @@ void FakeEngine::State::run() {
     const bool may_step = steps_allowed != 0 && has_work();
     if (!may_step) {
       changed.wait(lock);
+      pace.idle_until(std::chrono::steady_clock::now());
       continue;
     }
     if (std::chrono::steady_clock::now() < next_step) {  // the pace; a cancel ends the wait early
@@ -490,17 +498,56 @@ void FakeEngine::State::advance(FakeJob& job) {
     out.push_back(Failed{{Code::context_length_exceeded, "the prompt is longer than the context"}});
     return;
   }
-  if (job.prompt_done == 0) {
-    out.push_back(started(job));
-  }
-  const auto todo = std::min(options.prefill_chunk, job.prompt_tokens - job.prompt_done);
+  if (!job.begun) begin_prompt(job);
+  compute(job, std::min(options.prefill_chunk, job.prompt_tokens - job.prompt_done));
+}
+
+void FakeEngine::State::begin_prompt(FakeJob& job) {
+  job.begun = true;
+  const auto blocks = static_cast<std::int64_t>(cache.find(job.chain));
+  const auto bytes = blocks * static_cast<std::int64_t>(prefix_block_bytes);
+  job.cached_tokens = std::min(bytes / options.bytes_per_token, job.prompt_tokens - 1);
+  job.prompt_done = job.cached_tokens;
+  load.prefix_hit_tokens_total += static_cast<std::uint64_t>(job.cached_tokens);
+  job.pending.push_back(started(job));
+}
+
+void FakeEngine::State::compute(FakeJob& job, std::int64_t todo) {
   job.prompt_done += todo;
   load.tokens_in_total += static_cast<std::uint64_t>(todo);
-  if (job.prompt_done >= job.prompt_tokens) {
-    job.phase = FakeJob::Phase::decode;
-  } else {
-    out.push_back(PrefillProgress{job.prompt_done, job.prompt_tokens, load.engine_step});
+  if (job.prompt_done < job.prompt_tokens) {
+    job.pending.push_back(PrefillProgress{job.prompt_done, job.prompt_tokens, load.engine_step});
+    return;
   }
+  cache.computed(job.chain);
+  job.phase = FakeJob::Phase::decode;
+}
+
+void FakeEngine::State::give_time() {
+  const auto in = [&](FakeJob::Phase phase) {
+    return std::ranges::count(jobs, phase, [](const auto& job) { return job->phase; });
+  };
+  pace.give(std::chrono::steady_clock::now(), in(FakeJob::Phase::prefill) > 0,
+            in(FakeJob::Phase::decode));
+  load.prefill_tokens_per_second = pace.prefill_measured();
+  load.decode_tokens_per_second = pace.decode_measured();
+}
+
+// `tokens`: of each stream, due; those of prompts come from the pace.
+void FakeEngine::State::advance_by_speed(FakeJob& job, std::int64_t tokens) {
+  const bool too_long = job.prompt_tokens >= options.context_tokens;
+  if (job.scripted || (job.phase == FakeJob::Phase::prefill && too_long)) return advance(job);
+  if (job.phase == FakeJob::Phase::decode) {
+    std::optional<JobEvent> end;
+    for (; tokens > 0 && !end; --tokens) {
+      job.pending.push_back(decode_one(job, end));
+      if (end) job.pending.push_back(std::move(*end));
+    }
+    return;
+  }
+  if (!pace.prefill_due()) return;
+  if (!job.begun) begin_prompt(job);
+  compute(job, pace.take_prefill(job.prompt_tokens - job.prompt_done));
 }
 
 void FakeEngine::State::deliver(std::unique_lock<std::mutex>& lock,
@@ -522,9 +569,16 @@ void FakeEngine::State::deliver(std::unique_lock<std::mutex>& lock,
 void FakeEngine::State::step(std::unique_lock<std::mutex>& lock) {
   ++load.engine_step;
   const auto now = jobs;
+  if (pace.kept()) give_time();
+  const auto due = pace.take_decode();
   for (const auto& job : now) {
     if (job->cancelled || job->phase == FakeJob::Phase::queued || job->parked) continue;
-    if (job->pending.empty()) advance(*job);
+    if (!job->pending.empty()) {  // what the outbox had no room for
+    } else if (pace.kept()) {
+      advance_by_speed(*job, due);
+    } else {
+      advance(*job);
+    }
     deliver(lock, job);
   }
   refresh_load();

@@ -21,6 +21,12 @@ struct FakeEngineOptions {
   std::int64_t prefill_chunk = 512;   // prompt tokens of a job done in one step
   std::chrono::microseconds step{0};  // least time between two steps; 0: as fast as it goes
   bool held = false;                  // begin with hold()
+  // With both speeds the engine keeps to them, whatever `step` is, instead of one token a step:
+  // prompts are computed one after another, beside the decoding of all streams.
+  double prefill_tokens_per_second = 0;
+  double decode_tokens_per_second = 0;  // of each stream
+  std::int64_t cache_tokens = 0;        // of the prefix cache, in whole blocks; 0: none
+  std::int64_t bytes_per_token = 1;     // of a prompt's count; what is generated stays bytes
   bool embeddings_only = false;
   std::int64_t embedding_size = 8;
 };

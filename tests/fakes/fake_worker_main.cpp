@@ -1,7 +1,9 @@
 // llorch-fake-worker: the worker's HTTP over the fake engine, for tests that need many streams or
 // no model. Takes llorch-candled's flags (--model is any name) and LLORCH_FAKE_STEP_US (the pace:
 // microseconds a step), LLORCH_FAKE_SLOTS (past the 256 of --slots), LLORCH_FAKE_PREFILL (prompt
-// tokens a step), LLORCH_FAKE_EMBEDDINGS=1.
+// tokens a step), LLORCH_FAKE_EMBEDDINGS=1. LLORCH_FAKE_PREFILL_TPS and LLORCH_FAKE_DECODE_TPS give
+// it the speeds of a real one instead, LLORCH_FAKE_CACHE_TOKENS a prefix cache, and
+// LLORCH_FAKE_BYTES_PER_TOKEN the length of a prompt's tokens.
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -29,6 +31,10 @@ llorch::FakeEngineOptions fake_options(const llorch::WorkerOptions& options) {
   fake.context_tokens = options.engine.ctx_tokens.value_or(4096);
   fake.step = std::chrono::microseconds(number("LLORCH_FAKE_STEP_US", 10'000));
   fake.prefill_chunk = std::max<std::int64_t>(number("LLORCH_FAKE_PREFILL", 512), 1);
+  fake.prefill_tokens_per_second = static_cast<double>(number("LLORCH_FAKE_PREFILL_TPS", 0));
+  fake.decode_tokens_per_second = static_cast<double>(number("LLORCH_FAKE_DECODE_TPS", 0));
+  fake.cache_tokens = std::max<std::int64_t>(number("LLORCH_FAKE_CACHE_TOKENS", 0), 0);
+  fake.bytes_per_token = std::max<std::int64_t>(number("LLORCH_FAKE_BYTES_PER_TOKEN", 1), 1);
   fake.embeddings_only = number("LLORCH_FAKE_EMBEDDINGS", 0) != 0;
   return fake;
 }
