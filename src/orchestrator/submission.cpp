@@ -79,7 +79,10 @@ JobSpec spec_of(const JobRecord& job, const JobRequest& request, std::string cap
   spec.max_tokens = static_cast<std::int64_t>(std::min<std::uint64_t>(
       request.max_tokens.value_or(0), static_cast<std::uint64_t>(limits::model_context_max)));
   spec.temperature = request.sampling.temperature.value_or(1);
-  spec.prefix_chain = prefix_chain(job.tenant, job.model, request.prompt);
+  // A deterministic job takes nothing from a cache.
+  if (!request.deterministic) {
+    spec.prefix_chain = prefix_chain(job.tenant, job.model, request.prompt);
+  }
   return spec;
 }
 
@@ -146,8 +149,10 @@ Result<void> check_model(const Orchestrator& service, const Identity& identity,
     return fail(Code::invalid_request, "model " + model + " does not do " + capability);
   }
   if (known.empty()) {
-    return fail(Code::no_worker, "no worker is registered",
-                "llorch-pool worker spawn cpu --model smollm2 --orchestrator-url URL");
+    auto none = fail(Code::no_worker, "no worker is registered",
+                     "llorch-pool worker spawn cpu --model smollm2 --orchestrator-url URL");
+    none.error().retry_after_ms = service.core().worker_expected_ms(model, service.now_ms());
+    return none;
   }
   std::string message = "no worker serves model '" + model + "'";
   const auto near = nearest_word(model, {known.begin(), known.end()});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <utility>
 
 #include "base/limits.h"
@@ -13,7 +14,7 @@ namespace llorch {
 Core::Core(CoreOptions options, Policy& policy)
     : options_(options),
       policy_(policy),
-      queue_(options.order, limits::promote_batch_ms),
+      queue_(options.order, limits::promote_batch_ms, options.oldest_share),
       index_(limits::prefix_entries_max),
       jitter_(options.seed) {}
 
@@ -39,6 +40,7 @@ void Core::on(JobSubmitted& event) {
   job.next_attempt = job.spec.attempt;
   job.tokens_out = job.spec.tokens_out;
   job.tokenizer_hash = job.spec.tokenizer_hash;
+  job.moved = job.tokens_out > 0;  // it had begun before a restart
   job.expected_out = record_.expected_out(job.spec);
   const auto id = job.spec.id;
   const bool restored = job.spec.restored;
@@ -63,13 +65,16 @@ std::optional<Error> Core::refusal(const Job& job) {
 // A queue over its capacity gives up a batch job, or refuses the newcomer.
 void Core::make_room(Job& newcomer) {
   if (const auto& deadline = newcomer.spec.deadline_at_ms) {
-    const auto start = now_ + predicted_start(newcomer);
-    const auto end = start + static_cast<Millis>(expected_ms(newcomer.spec, newcomer.expected_out));
+    const auto [start_in_ms, length_ms] = predict(newcomer);
+    const auto end = now_ + start_in_ms + length_ms;
     if (record_.ms_per_end(now_) && end > *deadline) {
+      // Once so much of what waits before it has gone, the same deadline can be met.
+      const auto excess =
+          std::clamp(end - *deadline, limits::retry_told_ms_least, limits::retry_ms_max);
       return fail_job(newcomer, {.code = Code::deadline_unmet,
-                                 .message = "would start in about " + std::to_string(start - now_) +
+                                 .message = "would start in about " + std::to_string(start_in_ms) +
                                             " ms, too late for its deadline",
-                                 .retry_after_ms = retry_after_ms(now_)});
+                                 .retry_after_ms = excess});
     }
   }
   if (options_.queue_capacity < 0) return;
@@ -102,6 +107,7 @@ void Core::wait_in_queue(Job& job) {
   const auto prompt = static_cast<double>(job.spec.prompt_tokens_estimate);
   queue_.add({.id = job.spec.id,
               .tenant = job.spec.tenant,
+              .model = job.spec.model,
               .priority = job.spec.priority,
               .since_ms = job.accepted_at_ms,
               .expected_tokens = prompt + output_weight * job.expected_out,
@@ -115,32 +121,26 @@ void Core::place_waiting() {
   for (const auto& [id, worker] : workers_) {
     if (worker.takes_work(now_)) open.insert(worker.registration.model);
   }
-  if (open.empty()) return;
+  for (const auto& model : open) place_waiting(model);
+}
+
+void Core::place_waiting(const std::string& model) {
   std::vector<JobId> order;
-  queue_.walk(now_, [&](const QueuedJob& queued) {
-    const auto& job = *jobs_.at(queued.id);
-    if (job.not_before_ms <= now_ && open.contains(job.spec.model)) order.push_back(queued.id);
+  queue_.walk(now_, model, [&](const QueuedJob& queued) {
+    if (jobs_.at(queued.id)->not_before_ms <= now_) order.push_back(queued.id);
     return JobQueue::Walk::go_on;
   });
-  std::map<std::string, int>
-      waits;  // answers of a script; it is not asked for a long queue at once
+  int waits = 0;  // answers of a script; it is not asked for a long queue at once
   for (const auto& id : order) {
-    auto& job = *jobs_.at(id);
-    if (!open.contains(job.spec.model)) continue;
-    if (place(job) == Placed::waits && ++waits[job_model_] >= limits::policy_waits_max) {
-      open.erase(job_model_);
-      continue;
-    }
+    if (place(*jobs_.at(id)) == Placed::waits && ++waits >= limits::policy_waits_max) return;
     const bool room = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-      return entry.second.registration.model == job_model_ && entry.second.takes_work(now_);
+      return entry.second.registration.model == model && entry.second.takes_work(now_);
     });
-    if (!room) open.erase(job_model_);
-    if (open.empty()) return;
+    if (!room) return;
   }
 }
 
 Core::Placed Core::place(Job& job) {
-  job_model_ = job.spec.model;  // the job may be gone afterwards
   const auto workers = eligible(job);
   if (workers.empty()) return Placed::nowhere;
   const auto& spec = job.spec;
@@ -206,13 +206,14 @@ std::vector<const WorkerState*> Core::eligible(const Job& job) const {
 
 void Core::dispatch(Job& job, const Candidate& chosen) {
   auto& worker = workers_.at(chosen.worker_id);
-  queue_.remove(job.spec.id);
+  queue_.start(job.spec.id, now_);
   job.status = JobStatus::dispatched;
   job.worker_id = chosen.worker_id;
   job.attempt = job.next_attempt++;
   job.dispatched_at_ms = job.progress_at_ms = now_;
   job.prompt_done = 0;
   job.engine_step = 0;
+  job.first_token_at_ms = job.tokens_at_ms = 0;
   job.prefill_left = static_cast<double>(std::max<std::int64_t>(
       job.spec.prompt_tokens_estimate + job.tokens_out - chosen.cached_tokens, 1));
   job.decode_left = job.expected_out;
@@ -223,6 +224,7 @@ void Core::dispatch(Job& job, const Candidate& chosen) {
   const double service = job.prefill_left + output_weight * job.expected_out;
   job.charged += service;
   queue_.charge(job.spec.tenant, service);
+  job.prefix = index_.expect(job.worker_id, job.spec.prefix_chain);
   index_.placed(job.worker_id, job.spec.prefix_chain);
   actions_.push_back(Dispatch{job.spec.id, job.attempt, job.worker_id});
 }
@@ -235,10 +237,24 @@ void Core::on(AttemptStarted& event) {
   job->status = JobStatus::running;
   job->progress_at_ms = now_;
   job->prompt_tokens = event.prompt_tokens;
-  if (auto* const at = worker(job->worker_id))
+  job->prompt_done = event.cached_tokens;  // what progress counts from
+  if (auto* const at = worker(job->worker_id)) {
     job->tokenizer_hash = at->registration.tokenizer_hash;
+    learn_prefix(*job, *at, event);
+  }
   set_left(*job, static_cast<double>(event.prompt_tokens - event.cached_tokens), job->decode_left);
   actions_.push_back(JobChanged{job->spec.id, JobStatus::running});
+}
+
+// Whether its worker had as much of the prompt as was thought says how much that worker keeps.
+void Core::learn_prefix(const Job& job, const WorkerState& worker, const AttemptStarted& told) {
+  if (worker.external || told.prompt_tokens <= 0 || job.spec.prefix_chain.empty()) return;
+  if (job.tokens_out > 0) return;  // those count as prompt there
+  const auto share =
+      static_cast<double>(told.cached_tokens) / static_cast<double>(told.prompt_tokens);
+  const auto bytes = share * static_cast<double>(job.spec.prompt_bytes);
+  const auto blocks = std::lround(bytes / static_cast<double>(prefix_block_bytes));
+  index_.found(worker.id(), job.prefix, static_cast<std::size_t>(std::max(blocks, 0L)));
 }
 
 void Core::on(AttemptProgress& event) {
@@ -255,6 +271,11 @@ void Core::on(AttemptProgress& event) {
     prefill = 0;
     decode -= static_cast<double>(event.tokens_out - job->tokens_out);
     job->tokens_out = event.tokens_out;
+    job->tokens_at_ms = now_;
+    if (job->first_token_at_ms == 0) {
+      job->first_token_at_ms = now_;
+      job->first_tokens = event.tokens_out;
+    }
   }
   job->prompt_done = std::max(job->prompt_done, event.prompt_done);
   job->engine_step = std::max(job->engine_step, event.engine_step);
@@ -268,6 +289,7 @@ void Core::on(ClientStalled& event) {
 void Core::on(AttemptEnded& event) {
   auto* const job = attempt(event.job, event.attempt);
   if (job == nullptr) return;
+  learn_pace(*job);
   job->tokens_out = std::max(job->tokens_out, event.tokens_out);
   const bool cancelled = event.reason == StopReason::CANCELLED;
   if (!cancelled) record_.ended(job->spec, job->tokens_out, now_);

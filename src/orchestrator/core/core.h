@@ -16,7 +16,10 @@
 
 #include "base/limits.h"
 #include "orchestrator/core/decision.h"
+#include "orchestrator/core/forecast.h"
 #include "orchestrator/core/job_queue.h"
+#include "orchestrator/core/job_view.h"
+#include "orchestrator/core/outages.h"
 #include "orchestrator/core/prefix_index.h"
 #include "orchestrator/core/service_record.h"
 #include "orchestrator/core/worker.h"
@@ -27,6 +30,7 @@ struct CoreOptions {
   std::int64_t queue_capacity = 100;  // -1: unbounded
   bool drop_lru = false;              // a full queue gives up its oldest batch job
   QueueOrder order = QueueOrder::fair;
+  double oldest_share = JobQueue::oldest_share_usual;
   Millis queue_timeout_ms = 300'000;
   Millis stall_ms = 60'000;
   Millis worker_dead_ms = limits::worker_dead_ms;  // unhealthy for so long
@@ -134,16 +138,6 @@ struct Record {
 using Action = std::variant<Dispatch, AbortAttempt, EndJob, JobChanged, WorkerChanged, ProbeWorker,
                             ForgetWorker, Record>;
 
-// What is known of a live job.
-struct JobView {
-  JobStatus status = JobStatus::queued;
-  std::string worker_id;
-  std::uint32_t attempt = 0;
-  std::int64_t tokens_out = 0;
-  std::int64_t queue_position = 0;  // 1 = next; 0 when not waiting
-  Millis predicted_start_ms = 0;    // from now
-};
-
 class Core {
  public:
   Core(CoreOptions options, Policy& policy);
@@ -160,9 +154,13 @@ class Core {
   const std::map<std::string, WorkerState>& workers() const { return workers_; }
   std::size_t queued(Priority priority) const { return queue_.size(priority); }
   std::size_t jobs_live() const { return jobs_.size(); }
+  // Service given to a tenant's jobs: what the order between tenants goes by.
+  double served(const std::string& tenant) const { return queue_.served(tenant); }
   // A worker for that model is registered and not dead.
   bool serves(const std::string& model, const std::string& capability) const;
-  // When a place for one more job of that model will probably be free, from how fast jobs end.
+  // When that model will probably have a worker again.
+  Millis worker_expected_ms(const std::string& model, Millis now) const;
+  // When a place in the queue will probably be free: when the next job ends.
   Millis retry_after_ms(Millis now) const;
 
  private:
@@ -187,6 +185,7 @@ class Core {
   void make_room(Job& newcomer);
   void wait_in_queue(Job& job);
   void place_waiting();
+  void place_waiting(const std::string& model);
   enum class Placed { placed, refused, waits, nowhere };
   Placed place(Job& job);
   std::vector<const WorkerState*> eligible(const Job& job) const;
@@ -203,6 +202,8 @@ class Core {
 
   void forget_address_of(const WorkerState& worker);
   void hear(WorkerState& worker);
+  void note_service(const std::string& model);
+  void forgive_standstill();
   void mark_unhealthy(WorkerState& worker);
   void remove_worker(const std::string& id, bool clean_up);
   bool check_worker(WorkerState& worker);
@@ -213,7 +214,18 @@ class Core {
   Job* find(const JobId& id);
   WorkerState* worker(const std::string& id);
   std::int64_t position(const Job& job) const;
-  Millis predicted_start(const Job& job) const;
+  struct Prediction {
+    Millis start_in_ms, length_ms;
+  };
+  Prediction predict(const Job& job) const;
+  double left_ms(const Job& job, const Lane& pace) const;
+  Lane pace_of(const WorkerState& worker) const;
+  static std::optional<double> own_ms_per_token(const Job& job);
+  void learn_pace(const Job& job);
+  const WorkerState* worker_of(const Job& job) const;
+  Forecast forecast(const std::string& model) const;
+  std::optional<double> next_end_ms(const std::string& model) const;
+  void learn_prefix(const Job& job, const WorkerState& worker, const AttemptStarted& told);
   double expected_ms(const JobSpec& job, double expected_out) const;
   PolicyJob policy_job(const Job& job) const;
 
@@ -222,13 +234,14 @@ class Core {
   JobQueue queue_;
   PrefixIndex index_;
   ServiceRecord record_;
+  Outages outages_;
   std::mt19937_64 jitter_;
   std::map<std::string, WorkerState> workers_;
   Jobs jobs_;
   Millis now_ = 0;
+  Millis ticked_at_ms_ = 0;
   bool placing_ = true;
   std::size_t busy_ = 0;         // jobs at workers
-  std::string job_model_;        // of the job being placed
   bool place_again_ = false;     // something changed that may let a waiting job start
   std::vector<Action> actions_;  // of the step in progress
 };

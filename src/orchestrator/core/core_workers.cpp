@@ -23,6 +23,7 @@ void Core::on(WorkerRegistered& event) {
   worker.fallback = event.fallback;
   worker.refuses_until_ms = 0;
   hear(worker);
+  note_service(worker.registration.model);
   actions_.push_back(WorkerChanged{id});
 }
 
@@ -44,7 +45,7 @@ void Core::on(WorkerBeat& event) {
   auto* const known = worker(event.worker_id);
   if (known == nullptr) return;
   index_.removed(event.worker_id, event.beat.cache_removed);
-  index_.placed(event.worker_id, event.beat.cache_added);
+  index_.told(event.worker_id, event.beat.cache_added);
   known->beat = std::move(event.beat);
   for (const auto& told : known->beat.jobs) {
     auto* const job = find(JobId{told.job_id});
@@ -73,6 +74,7 @@ void Core::on(WorkerDrains& event) {
   auto* const known = worker(event.worker_id);
   if (known == nullptr || known->draining) return;
   known->draining = true;
+  note_service(known->registration.model);
   actions_.push_back(WorkerChanged{known->id()});
 }
 
@@ -82,15 +84,37 @@ void Core::on(WorkerLeft& event) {
 
 // A sign of life.
 void Core::hear(WorkerState& worker) {
-  if (worker.status != WorkerStatus::healthy) worker.status = WorkerStatus::healthy;
+  if (worker.status != WorkerStatus::healthy) {
+    worker.status = WorkerStatus::healthy;
+    note_service(worker.registration.model);
+  }
   worker.heard_at_ms = now_;
   worker.probe_at_ms = now_ + limits::probe_healthy_ms;
   place_again_ = true;
 }
 
+void Core::note_service(const std::string& model) {
+  const bool served = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    const auto& known = entry.second;
+    return known.registration.model == model && known.status == WorkerStatus::healthy &&
+           !known.draining;
+  });
+  outages_.note(model, served, now_);
+}
+
+// We have not looked for so long that we stood still, or the machine did: then the workers' beats
+// and the jobs' progress of that time are still on their way to us. Deadlines go on.
+void Core::forgive_standstill() {
+  const auto gap = now_ - std::exchange(ticked_at_ms_, now_);
+  if (gap == now_ || gap < limits::standstill_ms) return;
+  for (auto& [id, worker] : workers_) worker.heard_at_ms = std::min(worker.heard_at_ms + gap, now_);
+  for (auto& [id, job] : jobs_) job->progress_at_ms = std::min(job->progress_at_ms + gap, now_);
+}
+
 void Core::mark_unhealthy(WorkerState& worker) {
   if (worker.status == WorkerStatus::healthy) {
     worker.status = WorkerStatus::unhealthy;
+    note_service(worker.registration.model);
     worker.unhealthy_since_ms = now_;
     worker.probe_at_ms = now_;
     actions_.push_back(WorkerChanged{worker.id()});
@@ -102,6 +126,7 @@ void Core::mark_unhealthy(WorkerState& worker) {
 
 void Core::remove_worker(const std::string& id, bool clean_up) {
   const auto pool_host = workers_.at(id).registration.pool_host;
+  const auto model = workers_.at(id).registration.model;
   std::vector<JobId> there;
   for (const auto& [job_id, job] : jobs_) {
     if (job->worker_id == id) there.push_back(job_id);
@@ -114,11 +139,13 @@ void Core::remove_worker(const std::string& id, bool clean_up) {
   }
   index_.forget(id);
   workers_.erase(id);
+  note_service(model);
   actions_.push_back(ForgetWorker{id, pool_host, clean_up});
   place_again_ = true;
 }
 
 void Core::on(TimePassed&) {
+  forgive_standstill();
   std::vector<std::string> dead;
   for (auto& [id, worker] : workers_) {
     if (check_worker(worker)) dead.push_back(id);
@@ -186,11 +213,17 @@ void Core::give_up_or_move(Job& job) {
   fail_job(job, {.code = somebody ? Code::queue_timeout : Code::no_worker,
                  .message = somebody ? "no worker came free in time"
                                      : "no worker for model " + job.spec.model + " is healthy",
-                 .retry_after_ms = retry_after_ms(now_)});
+                 .retry_after_ms =
+                     somebody ? retry_after_ms(now_) : worker_expected_ms(job.spec.model, now_)});
 }
 
 WorkerState* Core::worker(const std::string& id) {
   const auto found = workers_.find(id);
+  return found == workers_.end() ? nullptr : &found->second;
+}
+
+const WorkerState* Core::worker_of(const Job& job) const {
+  const auto found = workers_.find(job.worker_id);
   return found == workers_.end() ? nullptr : &found->second;
 }
 
@@ -221,23 +254,6 @@ bool Core::serves(const std::string& model, const std::string& capability) const
   });
 }
 
-double Core::expected_ms(const JobSpec& job, double expected_out) const {
-  std::vector<const WorkerState*> own;
-  for (const auto& [id, worker] : workers_) {
-    if (worker.registration.model == job.model) own.push_back(&worker);
-  }
-  const auto rates = fleet_rates(own);
-  const auto prompt = static_cast<double>(job.prompt_tokens_estimate + job.tokens_out);
-  return prompt * 1000 / rates.prefill_tokens_per_second +
-         expected_out * 1000 / rates.decode_tokens_per_second;
-}
-
-Millis Core::predicted_start(const Job& job) const {
-  const auto each = record_.ms_per_end(now_);
-  if (!each) return static_cast<Millis>(expected_ms(job.spec, job.expected_out));
-  return static_cast<Millis>(static_cast<double>(position(job)) * *each);
-}
-
 std::int64_t Core::position(const Job& job) const {
   std::int64_t place = 0;
   queue_.walk(now_, [&](const QueuedJob& queued) {
@@ -245,11 +261,6 @@ std::int64_t Core::position(const Job& job) const {
     return queued.id == job.spec.id ? JobQueue::Walk::stop : JobQueue::Walk::go_on;
   });
   return place;
-}
-
-Millis Core::retry_after_ms(Millis now) const {
-  const auto each = record_.ms_per_end(now);
-  return each ? static_cast<Millis>(*each) : limits::full_retry_ms;
 }
 
 std::optional<JobView> Core::job(const JobId& id, Millis) const {
@@ -264,7 +275,7 @@ std::optional<JobView> Core::job(const JobId& id, Millis) const {
                .predicted_start_ms = 0};
   if (!job.at_worker()) {
     view.queue_position = position(job);
-    view.predicted_start_ms = predicted_start(job);
+    view.predicted_start_ms = predict(job).start_in_ms;
   }
   return view;
 }

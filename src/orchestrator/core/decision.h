@@ -16,10 +16,11 @@ struct Candidate {
   std::int64_t queue_depth = 0;
   std::int64_t cached_tokens = 0;
   double wait_ms = 0, prefill_ms = 0, decode_ms = 0;
+  double displaced_ms = 0;  // what others will have to compute again, because this takes its place
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;  // as used; of its beats
   std::int64_t memory_free_bytes = 0;
 
-  double cost_ms() const { return wait_ms + prefill_ms + decode_ms; }
+  double cost_ms() const { return wait_ms + prefill_ms + decode_ms + displaced_ms; }
 };
 
 // What a policy is told of the job, beside what the decision itself says.

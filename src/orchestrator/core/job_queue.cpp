@@ -4,22 +4,12 @@
 #include <cassert>
 #include <deque>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "base/limits.h"
 
 namespace llorch {
-namespace {
-
-// A millisecond of waiting makes a job as urgent as one that is so much shorter: a job of 2.5 s
-// passes new ones of 0.2 s after 23 s.
-constexpr double ageing = 0.1;
-
-double length(const QueuedJob& job, Millis now) {
-  return job.expected_ms - static_cast<double>(now - job.since_ms) * ageing;
-}
-
-}  // namespace
 
 void JobQueue::add(QueuedJob job) {
   auto& tenant = tenants_[job.tenant];
@@ -42,13 +32,41 @@ bool JobQueue::remove(const JobId& id) {
   const auto found = jobs_.find(id);
   if (found == jobs_.end()) return false;
   auto& tenant = tenants_[found->second.job.tenant];
-  if (--tenant.waiting == 0) floor_ = std::max(floor_, tenant.served);
+  if (--tenant.waiting == 0) {
+    floor_ = std::max(floor_, tenant.served);
+    tenant.oldest_due.clear();
+  }
   jobs_.erase(found);
   // Whoever waits for nothing comes back with the floor anyway.
   if (tenants_.size() > limits::estimates_max) {
     std::erase_if(tenants_, [](const auto& entry) { return entry.second.waiting == 0; });
   }
   return true;
+}
+
+bool JobQueue::start(const JobId& id, Millis now) {
+  const auto found = jobs_.find(id);
+  if (found == jobs_.end()) return false;
+  const auto& [job, arrival] = found->second;
+  if (!job.moved) {
+    auto& due = tenants_[job.tenant].oldest_due[job.model];
+    if (is_overtaking(arrival, job, now)) {
+      due += oldest_share_ * job.expected_tokens;
+    } else if (due >= job.expected_tokens) {
+      due -= job.expected_tokens;
+    }
+  }
+  return remove(id);
+}
+
+// Some job of the same line came before this one and still waits.
+bool JobQueue::is_overtaking(std::uint64_t arrival, const QueuedJob& job, Millis now) const {
+  return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    const auto& other = entry.second;
+    return other.arrival < arrival && other.job.tenant == job.tenant &&
+           other.job.model == job.model && !other.job.moved &&
+           urgent(other.job, now) == urgent(job, now);
+  });
 }
 
 std::size_t JobQueue::size(Priority priority) const {
@@ -61,10 +79,12 @@ bool JobQueue::urgent(const QueuedJob& job, Millis now) const {
   return job.priority == Priority::interactive || now - job.since_ms >= promote_after_ms_;
 }
 
-std::vector<const QueuedJob*> JobQueue::in_order(Millis now) const {
+std::vector<const QueuedJob*> JobQueue::in_order(Millis now, const std::string* model) const {
   std::vector<std::pair<std::uint64_t, const QueuedJob*>> by_arrival;
-  by_arrival.reserve(jobs_.size());
-  for (const auto& [id, waiting] : jobs_) by_arrival.emplace_back(waiting.arrival, &waiting.job);
+  for (const auto& [id, waiting] : jobs_) {
+    if (model != nullptr && waiting.job.model != *model) continue;
+    by_arrival.emplace_back(waiting.arrival, &waiting.job);
+  }
   std::sort(by_arrival.begin(), by_arrival.end());
   std::vector<const QueuedJob*> moved, urgent_jobs, batch_jobs;
   for (const auto& [arrival, job] : by_arrival) {
@@ -72,35 +92,76 @@ std::vector<const QueuedJob*> JobQueue::in_order(Millis now) const {
     into.push_back(job);
   }
   if (order_ == QueueOrder::fair) {
-    order_fairly(urgent_jobs, now);
-    order_fairly(batch_jobs, now);
+    order_fairly(urgent_jobs);
+    order_fairly(batch_jobs);
   }
   moved.insert(moved.end(), urgent_jobs.begin(), urgent_jobs.end());
   moved.insert(moved.end(), batch_jobs.begin(), batch_jobs.end());
   return moved;
 }
 
-void JobQueue::order_fairly(std::vector<const QueuedJob*>& jobs, Millis now) const {
-  std::map<std::string_view, std::deque<const QueuedJob*>> by_tenant;
-  for (const auto* job : jobs) by_tenant[job->tenant].push_back(job);
-  using Turn = std::pair<double, std::string_view>;  // virtual service, tenant
-  std::vector<Turn> turns;
-  for (auto& [tenant, own] : by_tenant) {
-    std::stable_sort(own.begin(), own.end(), [&](const auto* a, const auto* b) {
-      return length(*a, now) < length(*b, now);
-    });
-    turns.emplace_back(served(std::string(tenant)), tenant);
+// The jobs of one tenant for one model: the shortest first, the oldest when that is due.
+std::vector<const QueuedJob*> JobQueue::line_order(
+    const std::vector<const QueuedJob*>& by_arrival) const {
+  std::vector<std::size_t> by_length(by_arrival.size());
+  std::iota(by_length.begin(), by_length.end(), std::size_t{0});
+  std::stable_sort(by_length.begin(), by_length.end(), [&](std::size_t a, std::size_t b) {
+    return by_arrival[a]->expected_ms < by_arrival[b]->expected_ms;
+  });
+  double due = 0;
+  if (const auto tenant = tenants_.find(by_arrival[0]->tenant); tenant != tenants_.end()) {
+    const auto known = tenant->second.oldest_due.find(by_arrival[0]->model);
+    if (known != tenant->second.oldest_due.end()) due = known->second;
   }
-  const auto later = std::greater<Turn>{};
+  std::vector<bool> taken(by_arrival.size());
+  std::vector<const QueuedJob*> order;
+  for (std::size_t oldest = 0, shortest = 0; order.size() < by_arrival.size();) {
+    while (taken[oldest]) ++oldest;
+    while (taken[by_length[shortest]]) ++shortest;
+    const bool its_turn = due >= by_arrival[oldest]->expected_tokens;
+    const auto next = its_turn ? oldest : by_length[shortest];
+    const auto tokens = by_arrival[next]->expected_tokens;
+    if (its_turn) due -= tokens;
+    if (next != oldest) due += oldest_share_ * tokens;
+    taken[next] = true;
+    order.push_back(by_arrival[next]);
+  }
+  return order;
+}
+
+void JobQueue::order_fairly(std::vector<const QueuedJob*>& jobs) const {
+  std::map<std::string_view, std::map<std::string_view, std::vector<const QueuedJob*>>> by_tenant;
+  for (const auto* job : jobs) by_tenant[job->tenant][job->model].push_back(job);
+  struct Turn {
+    double service;  // as if all before had been served
+    std::string_view tenant;
+    std::vector<std::deque<const QueuedJob*>> lines;  // none of them empty
+  };
+  std::vector<Turn> turns;
+  for (const auto& [tenant, models] : by_tenant) {
+    Turn turn{.service = served(std::string(tenant)), .tenant = tenant, .lines = {}};
+    for (const auto& [model, own] : models) {
+      const auto order = line_order(own);
+      turn.lines.emplace_back(order.begin(), order.end());
+    }
+    turns.push_back(std::move(turn));
+  }
+  const auto later = [](const Turn& a, const Turn& b) {
+    return a.service != b.service ? a.service > b.service : a.tenant > b.tenant;
+  };
   std::make_heap(turns.begin(), turns.end(), later);
   for (auto& place : jobs) {
     std::pop_heap(turns.begin(), turns.end(), later);
-    auto& [service, tenant] = turns.back();
-    auto& own = by_tenant[tenant];
-    place = own.front();
-    own.pop_front();
-    service += place->expected_tokens;
-    if (own.empty()) {
+    auto& turn = turns.back();
+    const auto line =
+        std::min_element(turn.lines.begin(), turn.lines.end(), [](const auto& a, const auto& b) {
+          return a.front()->expected_ms < b.front()->expected_ms;
+        });
+    place = line->front();
+    line->pop_front();
+    if (line->empty()) turn.lines.erase(line);
+    turn.service += place->expected_tokens;
+    if (turn.lines.empty()) {
       turns.pop_back();
     } else {
       std::push_heap(turns.begin(), turns.end(), later);
@@ -108,8 +169,14 @@ void JobQueue::order_fairly(std::vector<const QueuedJob*>& jobs, Millis now) con
   }
 }
 
-void JobQueue::walk(Millis now, const std::function<Walk(const QueuedJob&)>& visit) const {
-  for (const auto* job : in_order(now)) {
+void JobQueue::walk(Millis now, const Visit& visit) const {
+  for (const auto* job : in_order(now, nullptr)) {
+    if (visit(*job) == Walk::stop) return;
+  }
+}
+
+void JobQueue::walk(Millis now, const std::string& model, const Visit& visit) const {
+  for (const auto* job : in_order(now, &model)) {
     if (visit(*job) == Walk::stop) return;
   }
 }

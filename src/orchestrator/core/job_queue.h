@@ -1,6 +1,8 @@
 // The waiting jobs of one fleet in the order they are to start. `interactive` goes strictly before
 // `batch`; inside a class the tenant that has had the least service comes first, and of its jobs
-// the shortest expected one, with ageing so that nobody starves.
+// the shortest expected one. A share of what its jobs are given goes to the one that has waited
+// longest, so that nobody starves however many short ones keep coming: what overtakes a job is at
+// most what was before it and itself, divided by that share, and one more.
 // Source: Sheng et al., "Fairness in Serving Large Language Models" (virtual token counters).
 // Threads: one owner.
 #pragma once
@@ -23,6 +25,7 @@ enum class QueueOrder { fair, fifo };
 struct QueuedJob {
   JobId id;
   std::string tenant;
+  std::string model;  // jobs for different ones are in nobody's way
   Priority priority = Priority::interactive;
   Millis since_ms = 0;         // when it was accepted
   double expected_tokens = 0;  // its cost in service
@@ -32,17 +35,23 @@ struct QueuedJob {
 
 class JobQueue {
  public:
-  JobQueue(QueueOrder order, Millis promote_after_ms)
-      : order_(order), promote_after_ms_(promote_after_ms) {}
+  JobQueue(QueueOrder order, Millis promote_after_ms, double oldest_share = oldest_share_usual)
+      : order_(order), promote_after_ms_(promote_after_ms), oldest_share_(oldest_share) {}
+
+  static constexpr double oldest_share_usual = 0.125;  // short jobs seldom need all of the rest
 
   void add(QueuedJob job);
-  bool remove(const JobId& id);
+  bool remove(const JobId& id);             // it has ended
+  bool start(const JobId& id, Millis now);  // it has been given to a worker
   bool contains(const JobId& id) const { return jobs_.contains(id); }
   std::size_t size() const { return jobs_.size(); }
   std::size_t size(Priority priority) const;
   // The jobs in their order, as it is now. Ends when `take` says so.
   enum class Walk { go_on, stop };
-  void walk(Millis now, const std::function<Walk(const QueuedJob&)>& visit) const;
+  using Visit = std::function<Walk(const QueuedJob&)>;
+  void walk(Millis now, const Visit& visit) const;
+  // Only those for one model, as if there were no others: they start at other workers.
+  void walk(Millis now, const std::string& model, const Visit& visit) const;
   // The oldest batch job; drop-lru gives it up. nullopt: there is none.
   std::optional<JobId> oldest_batch() const;
 
@@ -52,11 +61,14 @@ class JobQueue {
 
  private:
   bool urgent(const QueuedJob& job, Millis now) const;
-  std::vector<const QueuedJob*> in_order(Millis now) const;
-  void order_fairly(std::vector<const QueuedJob*>& jobs, Millis now) const;
+  std::vector<const QueuedJob*> in_order(Millis now, const std::string* model) const;
+  void order_fairly(std::vector<const QueuedJob*>& jobs) const;
+  std::vector<const QueuedJob*> line_order(const std::vector<const QueuedJob*>& by_arrival) const;
+  bool is_overtaking(std::uint64_t arrival, const QueuedJob& job, Millis now) const;
 
   QueueOrder order_;
   Millis promote_after_ms_;
+  double oldest_share_;
   std::uint64_t arrivals_ = 0;
   struct Waiting {
     QueuedJob job;
@@ -66,6 +78,7 @@ class JobQueue {
   struct Tenant {
     double served = 0;
     std::size_t waiting = 0;
+    std::map<std::string, double> oldest_due;  // by model: tokens owed to what has waited longest
   };
   std::unordered_map<std::string, Tenant> tenants_;
   double floor_ = 0;  // the most that a tenant had been given when it last had nothing to wait for

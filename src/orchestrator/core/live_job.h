@@ -30,6 +30,10 @@ struct Core::Job {
   std::int64_t context_needed = 0;  // it was too long for a smaller one
   std::int64_t prompt_done = 0;
   std::uint64_t engine_step = 0;
+  Millis first_token_at_ms = 0;   // of this attempt; 0: none yet
+  std::int64_t first_tokens = 0;  // tokens_out at that time
+  Millis tokens_at_ms = 0;        // when tokens_out last grew
+  PrefixIndex::Expected prefix;   // what its worker was thought to have of its prompt
   double expected_out = 1;
   double prefill_left = 0, decode_left = 0;  // its share of the worker's sums
   double charged = 0;

@@ -60,6 +60,14 @@ Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerSta
   const auto prompt = job.prompt_tokens_estimate + job.tokens_out;
   cost.prefill_ms =
       static_cast<double>(std::max<std::int64_t>(prompt - cost.cached_tokens, 1)) * prefill_ms_each;
+  const auto fresh = job.prefix_chain.size() - std::min(job.prefix_chain.size(), blocks);
+  const auto lost_blocks = static_cast<double>(index.displaced(worker.id(), fresh));
+  if (lost_blocks > 0 && job.prompt_bytes > 0) {
+    const auto tokens_each = static_cast<double>(prefix_block_bytes) *
+                             static_cast<double>(job.prompt_tokens_estimate) /
+                             static_cast<double>(job.prompt_bytes);
+    cost.displaced_ms = lost_blocks * tokens_each * prefill_ms_each * index.reuse();
+  }
   // Its slots share the device: the rate of the beats is that of all streams together.
   const double streams = std::max(std::min(worker.outstanding, worker.registration.slots_total), 0);
   const double busy = std::max(beat.slots_busy, 1);

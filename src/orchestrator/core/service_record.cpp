@@ -1,6 +1,7 @@
 #include "orchestrator/core/service_record.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/limits.h"
@@ -21,6 +22,11 @@ std::string key_of(const std::string& tenant, const std::string& model) {
 void ServiceRecord::ended(const JobSpec& job, std::int64_t tokens_out, Millis now) {
   ends_.push_back(now);
   if (ends_.size() > ends_kept) ends_.pop_front();
+  auto whole = job;
+  whole.tokens_out = 0;
+  const auto expected = expected_out(whole);
+  const auto off = std::abs(static_cast<double>(tokens_out) - expected) / expected;
+  error_ += newest_weight * (std::min(off, 1.0) - error_);
   auto key = key_of(job.tenant, job.model);
   auto found = means_.find(key);
   const auto tokens = static_cast<double>(tokens_out);
@@ -43,6 +49,11 @@ double ServiceRecord::expected_out(const JobSpec& job) const {
     expected = static_cast<double>(job.max_tokens) * (known ? found->second.share : 1.0);
   }
   return std::max(expected - static_cast<double>(job.tokens_out), 1.0);
+}
+
+bool ServiceRecord::keeps_to_estimates() const {
+  constexpr double tolerated = 0.2;
+  return error_ <= tolerated;
 }
 
 void ServiceRecord::busy_again(Millis now) {

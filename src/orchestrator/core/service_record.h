@@ -17,6 +17,8 @@ class ServiceRecord {
   void ended(const JobSpec& job, std::int64_t tokens_out, Millis now);
   // Tokens that a job will probably generate. Shape: 1..max_tokens, where that is given.
   double expected_out(const JobSpec& job) const;
+  // Jobs have lately ended about where expected_out() said.
+  bool keeps_to_estimates() const;
   // Between these two no job is at a worker: that time says nothing of how fast jobs end.
   void idle(Millis now) { idle_since_ = now; }
   void busy_again(Millis now);
@@ -29,6 +31,7 @@ class ServiceRecord {
     double share = 1;  // of max_tokens, of the jobs that gave it
   };
   std::unordered_map<std::string, Mean> means_;  // by tenant, NUL, model; bounded
+  double error_ = 0.5;  // of expected_out(), relative, a running mean: half wrong before the first
   std::optional<Millis> idle_since_ = 0;
   std::deque<Millis> ends_;  // the newest, oldest first
 };

@@ -27,7 +27,8 @@ struct WorkerState {
   // Sums over those jobs, kept so that a cost is one look.
   double prefill_tokens_left = 0;
   double decode_tokens_left = 0;
-  Millis refuses_until_ms = 0;  // it said 429: no new work until then
+  double stream_ms_per_token = 0;  // of one stream, as its jobs have lately run; 0: none has yet
+  Millis refuses_until_ms = 0;     // it said 429: no new work until then
 
   const std::string& id() const { return registration.worker_id; }
   std::int32_t room() const { return registration.slots_total + 1 - outstanding; }
