@@ -76,13 +76,16 @@ class Process:
 class Fleet:
     """with Fleet(workers=2) as fleet: … The orchestrator keeps its port and its files."""
 
-    def __init__(self, workers=2, slots=8, step_us=3_000):
+    def __init__(self, workers=2, slots=8, step_us=3_000, flags=("--queue-capacity", "-1"), boss=None,
+                 worker=None):
+        """`flags` of orchestratord; `boss` and `worker`: more of their environment."""
         self.folder = tempfile.TemporaryDirectory(prefix="llorch-fleet-")
         self.root = pathlib.Path(self.folder.name)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.slots, self.step_us = slots, step_us
+        self.flags, self.boss_variables, self.worker_variables = flags, boss or {}, worker or {}
         self.workers = []
         self.boss = None
         self.started = 0
@@ -103,16 +106,17 @@ class Fleet:
         self.folder.cleanup()
 
     def start_boss(self):
-        self.boss = Process([harness.program("orchestratord"), "--port", self.port,
-                             "--queue-capacity", "-1"], self.root / "boss")
+        self.boss = Process([harness.program("orchestratord"), "--port", self.port, *self.flags],
+                            self.root / "boss", **self.boss_variables)
 
     def add_worker(self):
         self.started += 1
         self.workers.append(Process(
             [harness.fake_worker_program(), "--model", "any", "--model-id", "fake", "--port", "0",
              "--orchestrator-url", f"http://127.0.0.1:{self.port}"],
-            self.root / f"worker-{self.started}", LLORCH_FAKE_SLOTS=self.slots,
-            LLORCH_FAKE_STEP_US=self.step_us))
+            self.root / f"worker-{self.started}",
+            **{"LLORCH_FAKE_SLOTS": self.slots, "LLORCH_FAKE_STEP_US": self.step_us}
+            | self.worker_variables))
 
     def wait_workers(self, count):
         deadline = time.monotonic() + harness.READY_S
