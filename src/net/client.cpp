@@ -112,17 +112,19 @@ class ResponseStream::State {
         connection_(std::move(connection)),
         head_(std::move(head)),
         chunks_(UINT64_MAX),
-        left_(head_.framing.content_length) {
+        left_(head_.framing.content_length),
+        body_ended_(head_.framing.body == Framing::Body::length && left_ == 0) {
     if (head_.framing.body == Framing::Body::none) finish();
   }
 
   const HttpResponse& response() const { return head_.response; }
-  Task<Result<std::string>> read(std::int64_t idle_ms);
+  Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms);
   void close();
 
  private:
-  Result<std::string> take();
-  Result<std::string> end(std::unexpected<Error> error);
+  Result<void> take(std::string_view bytes, std::string& into);
+  error_code take_now(std::string& into, Result<void>& taken);
+  std::unexpected<Error> end(std::unexpected<Error> error);
   void finish();
 
   std::shared_ptr<HttpClient::Core> core_;
@@ -130,47 +132,75 @@ class ResponseStream::State {
   ResponseHead head_;
   ChunkedDecoder chunks_;
   std::uint64_t left_ = 0;
+  bool body_ended_ = false;
   bool reading_ = false;
   bool closed_ = false;
   std::optional<Error> error_;
 };
 
-// The body bytes that are here already, and the end of the body when it is among them.
-Result<std::string> ResponseStream::State::take() {
-  InBuffer& in = connection_->in;
-  std::string body;
+// Puts what of `bytes` is body behind `into`. The end of the body may be among them.
+Result<void> ResponseStream::State::take(std::string_view bytes, std::string& into) {
   if (head_.framing.body == Framing::Body::chunked) {
-    while (!in.empty() && !chunks_.done()) {
-      const auto piece = chunks_.next(in.bytes());
+    while (!bytes.empty() && !chunks_.done()) {
+      const auto piece = chunks_.next(bytes);
       if (!piece) return malformed(*connection_, piece.error());
-      body.append(piece->data);
-      in.consume(piece->consumed);
+      into.append(piece->data);
+      bytes.remove_prefix(piece->consumed);
     }
-    if (chunks_.done()) finish();
-    return body;
+    if (chunks_.done()) body_ended_ = true;
+  } else {
+    const bool sized = head_.framing.body == Framing::Body::length;
+    const std::size_t here = sized ? std::min<std::uint64_t>(left_, bytes.size()) : bytes.size();
+    into.append(bytes.substr(0, here));
+    bytes.remove_prefix(here);
+    left_ -= sized ? here : 0;
+    body_ended_ = sized && left_ == 0;
   }
-  const bool sized = head_.framing.body == Framing::Body::length;
-  const std::size_t here = sized ? std::min<std::uint64_t>(left_, in.size()) : in.size();
-  body.assign(in.bytes().substr(0, here));
-  in.consume(here);
-  left_ -= sized ? here : 0;
-  if (sized && left_ == 0) finish();
-  return body;
+  // A server that says more than its reply is not asked again.
+  if (!bytes.empty()) head_.framing.keep_alive = false;
+  return {};
 }
 
-Task<Result<std::string>> ResponseStream::State::read(std::int64_t idle_ms) {
+// Takes what is here just now; nothing may be.
+error_code ResponseStream::State::take_now(std::string& into, Result<void>& taken) {
+  error_code error;
+  const auto room = core_->scratch();
+  const std::size_t received = connection_->transport.read_now(room, error);
+  taken = take({static_cast<const char*>(room.data()), received}, into);
+  return error == asio::error::would_block ? error_code{} : error;
+}
+
+Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into,
+                                                           std::int64_t idle_ms) {
+  const std::size_t before = into.size();
   while (connection_) {
-    Result<std::string> body = take();
-    if (!body) co_return end(fail(body.error()));
-    if (!body->empty() || !connection_) co_return body;
-    reading_ = true;
-    connection_->transport.arm(idle_ms);
-    const auto room = connection_->in.prepare();
-    const auto [error, received] = co_await connection_->transport.read_some(room, as_result);
-    connection_->transport.disarm();
-    reading_ = false;
-    connection_->in.commit(received);
-    if (closed_) co_return end(fail(Code::unreachable, "the reply was closed here"));
+    InBuffer& in = connection_->in;
+    Result<void> taken;
+    if (!in.empty()) {
+      taken = take(in.bytes(), into);
+      in.consume(in.size());
+      in.release_if_empty();
+    }
+    error_code error;
+    if (taken && !body_ended_ && into.size() == before) {
+      reading_ = true;
+      connection_->transport.arm(idle_ms);
+      if (connection_->transport.plain()) {
+        const auto [failed] = co_await connection_->transport.wait_readable(as_result);
+        error = failed || closed_ ? failed : take_now(into, taken);
+      } else {
+        const auto room = in.prepare();
+        const auto [failed, received] = co_await connection_->transport.read_some(room, as_result);
+        in.commit(received);  // taken in the next turn
+        error = failed;
+      }
+      connection_->transport.disarm();
+      reading_ = false;
+      if (closed_) co_return end(fail(Code::unreachable, "the reply was closed here"));
+    }
+    if (!taken) co_return end(fail(taken.error()));
+    if (body_ended_) finish();
+    if (into.size() > before) co_return into.size() - before;
     if (!error) continue;
     const bool clean_end =
         error == asio::error::eof && head_.framing.body == Framing::Body::until_close;
@@ -178,10 +208,10 @@ Task<Result<std::string>> ResponseStream::State::read(std::int64_t idle_ms) {
     connection_.reset();
   }
   if (error_) co_return fail(*error_);
-  co_return std::string();
+  co_return std::size_t{0};
 }
 
-Result<std::string> ResponseStream::State::end(std::unexpected<Error> error) {
+std::unexpected<Error> ResponseStream::State::end(std::unexpected<Error> error) {
   error_ = error.error();
   connection_->transport.cut();
   connection_.reset();
@@ -215,7 +245,14 @@ void ResponseStream::close() {
 }
 
 Task<Result<std::string>> ResponseStream::read(std::chrono::milliseconds idle) {
-  co_return co_await state_->read(idle.count());
+  std::string bytes;
+  const auto got = co_await state_->read_onto(bytes, idle.count());
+  if (!got) co_return fail(got.error());
+  co_return bytes;
+}
+Task<Result<std::size_t>> ResponseStream::read_onto(std::string& into,
+                                                    std::chrono::milliseconds idle) {
+  return state_->read_onto(into, idle.count());
 }
 
 HttpClient::HttpClient(asio::io_context& io, ClientOptions options)
@@ -227,13 +264,20 @@ void HttpClient::close_idle() {
   core_->close_idle();
 }
 
+void Abort::now() {
+  aborted_ = true;
+  if (transport_ != nullptr) transport_->cut();
+}
+
 Task<Result<std::unique_ptr<ResponseStream>>> HttpClient::open(Url url, HttpRequest request,
-                                                               milliseconds deadline) {
+                                                               milliseconds deadline,
+                                                               Abort* abort) {
   const std::shared_ptr<Core> core = core_;
   const SteadyTime end = std::chrono::steady_clock::now() + deadline;
   const Result<std::string> head = head_of(url, request);
   if (!head) co_return fail(head.error());
   const std::string server = fmt::format("{}://{}", url.scheme, authority_of(url));
+  const auto aborted = [&] { return abort != nullptr && abort->aborted_; };
   std::unique_ptr<ClientConnection> connection = core->take_idle(server);
   while (true) {
     const bool reused = connection != nullptr;
@@ -242,10 +286,14 @@ Task<Result<std::unique_ptr<ResponseStream>>> HttpClient::open(Url url, HttpRequ
       if (!fresh) co_return fail(fresh.error());
       connection = std::move(*fresh);
     }
+    if (aborted()) co_return fail(Code::unreachable, "the request was aborted here");
+    if (abort != nullptr) abort->transport_ = &connection->transport;
     connection->transport.arm(left_ms(end));
     Attempt attempt =
         co_await try_request(*connection, *head, request, core->options().write_stall_ms);
     connection->transport.disarm();
+    if (abort != nullptr) abort->transport_ = nullptr;
+    if (aborted()) co_return fail(Code::unreachable, "the request was aborted here");
     if (attempt.head) {
       // What is left of a request that was answered early would be read as the next one.
       if (!attempt.sent) attempt.head->framing.keep_alive = false;

@@ -55,11 +55,28 @@ class ResponseStream {
   // Errors: unreachable (cut before the end, or broken framing), timeout (nothing for `idle`).
   // After an error the connection is closed and the error stays.
   Task<Result<std::string>> read(std::chrono::milliseconds idle);
+  // The same, put behind `into` without a copy in between; 0 bytes are the clean end. Shape: at
+  // most 64 KiB, or what came with the head.
+  Task<Result<std::size_t>> read_onto(std::string& into, std::chrono::milliseconds idle);
   // Leaves: the server sees its peer gone; a read() in progress ends with unreachable. Idempotent.
   void close();
 
  private:
   std::unique_ptr<State> state_;
+};
+
+class Transport;
+
+// Ends an open() from outside, while it waits for the head of its reply: the server sees its peer
+// gone. Lifetime: outlives that open().
+class Abort {
+ public:
+  void now();
+
+ private:
+  friend class HttpClient;
+  bool aborted_ = false;
+  Transport* transport_ = nullptr;  // while it is in use
 };
 
 class HttpClient {
@@ -77,8 +94,10 @@ class HttpClient {
   Task<Result<HttpResponse>> fetch(Url url, HttpRequest request,
                                    std::chrono::milliseconds deadline);
   // As fetch(), but `deadline` is for the head alone; the body comes by ResponseStream::read().
+  // Errors: also unreachable, after `abort`.
   Task<Result<std::unique_ptr<ResponseStream>>> open(Url url, HttpRequest request,
-                                                     std::chrono::milliseconds deadline);
+                                                     std::chrono::milliseconds deadline,
+                                                     Abort* abort = nullptr);
   void close_idle();
 
  private:

@@ -12,6 +12,12 @@ namespace llorch::net {
 
 using std::chrono::milliseconds;
 
+namespace {
+
+constexpr std::size_t read_at_once_bytes = 64 * limits::kib;  // one system call for a burst
+
+}  // namespace
+
 std::int64_t left_ms(SteadyTime end) {
   const auto left = std::chrono::ceil<milliseconds>(end - std::chrono::steady_clock::now());
   return std::max<std::int64_t>(left.count(), 0);
@@ -41,6 +47,11 @@ void HttpClient::Core::keep_idle(std::unique_ptr<ClientConnection> connection) {
   connection->idle_since = std::chrono::steady_clock::now();
   if (idle_.size() >= options_.idle_connections_max) idle_.erase(idle_.begin());
   idle_.push_back(std::move(connection));
+}
+
+asio::mutable_buffer HttpClient::Core::scratch() {
+  if (scratch_.empty()) scratch_.resize(read_at_once_bytes);
+  return asio::buffer(scratch_);
 }
 
 Result<asio::ssl::context*> HttpClient::Core::tls() {

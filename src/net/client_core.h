@@ -42,6 +42,8 @@ class HttpClient::Core {
   Task<Result<std::unique_ptr<ClientConnection>>> connect(Url url, std::int64_t limit_ms);
 
   const ClientOptions& options() const { return options_; }
+  // Where bytes lie between a read that does not wait and their use: one for all streams.
+  asio::mutable_buffer scratch();
 
  private:
   Result<asio::ssl::context*> tls();
@@ -51,6 +53,7 @@ class HttpClient::Core {
   std::shared_ptr<WheelTimer> timer_;
   std::optional<asio::ssl::context> tls_;
   std::vector<std::unique_ptr<ClientConnection>> idle_;  // oldest first
+  std::string scratch_;
 };
 
 }  // namespace llorch::net

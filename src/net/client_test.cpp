@@ -256,6 +256,43 @@ TEST(ResponseStream, EndsCleanlyAgainAndAgain) {
   });
 }
 
+TEST(ResponseStream, ReadsOntoWhatIsThere) {
+  Scripted at(
+      {Script{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
+              "4\r\n two\r\n0\r\n\r\n"}});
+  at.run([&]() -> Task<void> {
+    const auto stream = co_await at.open();
+    std::string all = "zero ";
+    for (std::size_t got = 1; got > 0;) {
+      const auto read = co_await (*stream)->read_onto(all, patience);
+      EXPECT_TRUE(read);
+      got = read.value_or(0);
+    }
+    EXPECT_EQ(all, "zero one two");
+  });
+}
+
+// clause: O-53
+TEST(HttpClient, AnAbortBeforeTheHeadClosesTheConnection) {
+  Scripted at({Script{"", "(hold)"}});
+  at.run([&]() -> Task<void> {
+    Abort abort;
+    const auto abort_soon = [&]() -> Task<void> {
+      co_await sleep_for(milliseconds(1));
+      abort.now();
+    };
+    TaskGroup group(at.io.get_executor());
+    group.spawn(abort_soon());
+    HttpRequest request;
+    const auto stream = co_await at.client.open(at.url(), request, patience, &abort);
+    EXPECT_EQ(stream.error().code, Code::unreachable);
+    const auto never = co_await at.client.open(at.url(), request, patience, &abort);
+    EXPECT_EQ(never.error().code, Code::unreachable) << "aborted before it began";
+    co_await group.join();
+  });
+  EXPECT_TRUE(at.closed_by_client);
+}
+
 TEST(ResponseStream, TimesOutOnSilenceAndStaysBroken) {
   Scripted at({Script{"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", "(hold)"}});
   at.run([&]() -> Task<void> {

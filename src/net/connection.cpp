@@ -1,6 +1,7 @@
 #include "net/connection.h"
 
 #include <algorithm>
+#include <charconv>
 #include <exception>
 #include <fmt/format.h>
 #include <utility>
@@ -253,6 +254,7 @@ Task<bool> Connection::read_more() {
 Task<void> Connection::answer() {
   ++core_->counters.requests;
   reply_ = Reply::none;
+  unsent_.clear();
   keep_alive_ = framing_.keep_alive;
   chunked_ = bodiless_ = false;
   answering_ = true;
@@ -318,10 +320,19 @@ void Connection::watch_peer() {
     return peer_left();
   }
   read_posted_ = true;
-  transport_.read_some(in_.prepare(),
-                       [self = shared_from_this()](error_code error, std::size_t received) {
-                         self->on_read(error, received);
-                       });
+  if (!transport_.plain()) {
+    transport_.read_some(in_.prepare(),
+                         [self = shared_from_this()](error_code error, std::size_t received) {
+                           self->on_read(error, received);
+                         });
+    return;
+  }
+  in_.release_if_empty();  // while it is answered a client has nothing to say
+  transport_.wait_readable([self = shared_from_this()](error_code error) {
+    const std::size_t received = error ? 0 : self->transport_.read_now(self->in_.prepare(), error);
+    if (error == asio::error::would_block) error = {};
+    self->on_read(error, received);
+  });
 }
 
 void Connection::on_read(error_code error, std::size_t received) {
@@ -364,14 +375,31 @@ Task<Result<void>> Connection::send_head(unsigned status, const Headers& headers
   co_return co_await send(Gather(head_, body));
 }
 
+Gather Connection::framed(std::string_view bytes, bool last) {
+  if (!chunked_) return Gather(bytes);
+  if (bytes.empty()) return Gather(last ? "0\r\n\r\n" : "");
+  char* const begin = chunk_size_.data();
+  char* end = std::to_chars(begin, begin + 16, bytes.size(), 16).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  const std::string_view size(begin, static_cast<std::size_t>(end - begin));
+  return Gather(size, bytes, last ? "\r\n0\r\n\r\n" : "\r\n");
+}
+
 Task<Result<void>> Connection::send(Gather bytes) {
+  writing_ = true;
   const error_code error = co_await transport_.write(bytes, core_->options().write_stall_ms);
+  writing_ = false;
   if (!error) co_return Result<void>{};
   core_->counters.timeouts += transport_.timed_out() ? 1 : 0;
+  break_off();
+  co_return fail(Code::unreachable, "the client has left");
+}
+
+void Connection::break_off() {
   reply_ = Reply::broken;
   transport_.cut();
   peer_left();
-  co_return fail(Code::unreachable, "the client has left");
 }
 
 }  // namespace llorch::net

@@ -52,6 +52,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<Result<void>> send_head(unsigned status, const Headers& headers, std::string_view framing,
                                std::string_view body);
   Task<Result<void>> send(Gather bytes);
+  // Part of a stream's body, in a chunk where there are chunks; `last` closes it.
+  Gather framed(std::string_view bytes, bool last = false);
+  void break_off();
   bool may_have_body(unsigned status) const;
 
   std::shared_ptr<HttpServer::Core> core_;
@@ -71,7 +74,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool chunked_ = false;     // this stream
   bool bodiless_ = false;    // this reply: HEAD, 204, 304
   std::function<void()> on_left_;
-  std::string head_;                   // of the reply; kept for its memory
+  std::string head_;  // of the reply; kept for its memory
+  bool writing_ = false;
+  std::string unsent_;                 // of a chunk that the kernel took in part
   std::array<char, 18> chunk_size_{};  // "ffffffffffffffff\r\n"
 };
 

@@ -1,5 +1,4 @@
 // What a handler does with its connection.
-#include <charconv>
 #include <fmt/format.h>
 #include <utility>
 
@@ -50,7 +49,8 @@ Task<Result<void>> Exchange::reply(HttpResponse response) {
   co_return sent;
 }
 
-Task<Result<void>> Exchange::begin_stream(unsigned status, Headers headers) {
+Task<Result<void>> Exchange::begin_stream(unsigned status, Headers headers,
+                                          std::string_view first) {
   Connection& at = connection_;
   if (at.reply_ != Connection::Reply::none) co_return fail(Code::internal, "a second reply");
   if (at.gone_) co_return gone();
@@ -59,7 +59,9 @@ Task<Result<void>> Exchange::begin_stream(unsigned status, Headers headers) {
   // HTTP/1.0 knows no chunks: there the end of the connection is the end of the body.
   if (!at.chunked_ && !at.bodiless_) at.keep_alive_ = false;
   const std::string_view framing = at.chunked_ && !at.bodiless_ ? chunked_framing : no_framing;
-  const Result<void> sent = co_await at.send_head(status, headers, framing, {});
+  const bool with_body = !first.empty() && !at.bodiless_;
+  const std::string begun = with_body ? at.framed(first).text() : std::string();
+  const Result<void> sent = co_await at.send_head(status, headers, framing, begun);
   if (sent) at.reply_ = Connection::Reply::streaming;
   co_return sent;
 }
@@ -68,22 +70,44 @@ Task<Result<void>> Exchange::write(std::string_view bytes) {
   Connection& at = connection_;
   if (at.gone_ || at.reply_ == Connection::Reply::broken) co_return gone();
   if (at.reply_ != Connection::Reply::streaming) co_return fail(Code::internal, "no open stream");
+  if (!at.unsent_.empty()) {
+    const Result<void> sent = co_await at.send(Gather(at.unsent_));
+    at.unsent_.clear();
+    if (!sent) co_return sent;
+  }
   if (bytes.empty() || at.bodiless_) co_return Result<void>{};
-  if (!at.chunked_) co_return co_await at.send(Gather(bytes));
-  char* const begin = at.chunk_size_.data();
-  char* end = std::to_chars(begin, begin + 16, bytes.size(), 16).ptr;
-  *end++ = '\r';
-  *end++ = '\n';
-  const std::string_view size(begin, static_cast<std::size_t>(end - begin));
-  co_return co_await at.send(Gather(size, bytes, "\r\n"));
+  co_return co_await at.send(at.framed(bytes));
 }
 
-Task<Result<void>> Exchange::end_stream() {
+bool Exchange::offer(std::string_view bytes) {
   Connection& at = connection_;
+  const bool free = at.reply_ == Connection::Reply::streaming && !at.writing_ && !behind();
+  if (at.gone_ || !free || !at.transport_.plain()) return false;
+  if (bytes.empty() || at.bodiless_) return true;
+  Gather rest = at.framed(bytes);
+  const error_code error = at.transport_.write_now(rest);
+  if (error == asio::error::would_block) {
+    at.unsent_ = rest.text();
+  } else if (error) {
+    at.break_off();
+  }
+  return true;
+}
+
+bool Exchange::behind() const {
+  return !connection_.unsent_.empty();
+}
+
+Task<Result<void>> Exchange::end_stream(std::string_view last) {
+  Connection& at = connection_;
+  if (behind()) {
+    const Result<void> sent = co_await write({});
+    if (!sent) co_return sent;
+  }
   if (at.gone_ || at.reply_ == Connection::Reply::broken) co_return gone();
   if (at.reply_ != Connection::Reply::streaming) co_return fail(Code::internal, "no open stream");
   Result<void> sent;
-  if (at.chunked_ && !at.bodiless_) sent = co_await at.send(Gather("0\r\n\r\n"));
+  if (!at.bodiless_) sent = co_await at.send(at.framed(last, true));
   if (sent) at.reply_ = Connection::Reply::complete;
   co_return sent;
 }

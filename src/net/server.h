@@ -68,11 +68,18 @@ class Exchange {
   Task<Result<void>> reply(HttpResponse response);
 
   // Sends the head of a reply whose length is not known: chunked, or until close on HTTP/1.0.
-  Task<Result<void>> begin_stream(unsigned status, Headers headers);
+  // `first`: of the body, sent together with it.
+  Task<Result<void>> begin_stream(unsigned status, Headers headers, std::string_view first = {});
   // Sends `bytes` (kept by the caller until then) with one gathered system call; resolves when the
-  // kernel took all of them, so a slow reader makes its writer wait. Empty `bytes` do nothing.
+  // kernel took all of them, so a slow reader makes its writer wait. Empty `bytes` send only
+  // what offer() has left.
   Task<Result<void>> write(std::string_view bytes);
-  Task<Result<void>> end_stream();
+  Task<Result<void>> end_stream(std::string_view last = {});
+  // Sends `bytes` at once and without a coroutine. False: they are not taken, because an earlier
+  // write is not through, or the peer is gone, or it is TLS. What the kernel did not take is kept;
+  // while behind() says so, somebody is to write().
+  bool offer(std::string_view bytes);
+  bool behind() const;
 
   // Calls `left` once, on the io thread, when the peer leaves before the reply is complete, also
   // while nothing is being written. A peer that already left: at once. Forgotten when the handler

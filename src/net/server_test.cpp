@@ -312,6 +312,35 @@ TEST(HttpServer, ASlowReaderStallsItsOwnWriterAndIsCut) {
   EXPECT_EQ(at.server->counters().timeouts, 1U);
 }
 
+// What goes at once goes at once; what does not is kept in order, and only until it is asked for.
+TEST(HttpServer, AnOfferIsTakenWholeOrNotAtAll) {
+  const std::string block(64 * limits::kib, 'x');
+  std::size_t taken = 0;
+  Loopback at([&](Exchange& exchange) -> Task<void> {
+    EXPECT_FALSE(exchange.offer("early")) << "no stream yet";
+    auto sent = co_await exchange.begin_stream(200, {}, "first ");
+    while (exchange.offer(block)) taken += block.size();
+    EXPECT_TRUE(exchange.behind());
+    EXPECT_FALSE(exchange.offer("in between"));
+    sent = co_await exchange.write({});  // the reader takes what was kept
+    EXPECT_TRUE(sent);
+    EXPECT_FALSE(exchange.behind());
+    sent = co_await exchange.end_stream(" last");
+    EXPECT_TRUE(sent);
+  });
+  at.run([&]() -> Task<void> {
+    const auto stream = co_await at.open("/");
+    std::string all;
+    for (std::size_t got = 1; got > 0;) {
+      const auto read = co_await (*stream)->read_onto(all, patience);
+      EXPECT_TRUE(read);
+      got = read.value_or(0);
+    }
+    EXPECT_TRUE(all == "first " + std::string(taken, 'x') + " last") << all.size();
+  });
+  EXPECT_GT(taken, 0U);
+}
+
 TEST(HttpServer, AFastReaderDoesNotStarveOthers) {
   Flood flood;
   Loopback at([&](Exchange& exchange) { return flood.serve(exchange); });

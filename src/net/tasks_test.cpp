@@ -1,7 +1,9 @@
 // TaskGroup, Event and run_blocking.
 #include <csignal>
 #include <gtest/gtest.h>
+#include <vector>
 
+#include "net/pace.h"
 #include "net/run.h"
 #include "net/testing.h"
 
@@ -100,6 +102,29 @@ TEST(Event, RemembersOneRingAndWakesEveryWaiter) {
     co_await group.join();
   });
   EXPECT_EQ(woken, 2);
+}
+
+TEST(Pace, WakesTogetherWhoeverWaitsWithinItsPeriod) {
+  asio::io_context io{1};
+  constexpr milliseconds period{20};
+  Pace pace(io.get_executor(), period);
+  std::vector<SteadyTime> woken;
+  const auto begun = std::chrono::steady_clock::now();
+  const auto wait = [&](milliseconds late) -> Task<void> {
+    if (late > milliseconds::zero()) co_await sleep_for(late);
+    co_await pace.next();
+    woken.push_back(std::chrono::steady_clock::now());
+  };
+  run_on(io, [&]() -> Task<void> {
+    TaskGroup group(io.get_executor());
+    group.spawn(wait(milliseconds(0)));
+    group.spawn(wait(milliseconds(1)));
+    co_await group.join();
+    co_await pace.next();  // once more, after it has expired
+  });
+  ASSERT_EQ(woken.size(), 2U);
+  EXPECT_GE(woken[0] - begun, period);
+  EXPECT_LT(woken[1] - woken[0], period) << "it waits for a moment of its own";
 }
 
 TEST(RunBlocking, GivesTheResultAndLetsExceptionsOut) {

@@ -40,6 +40,20 @@ void Gather::consume(std::size_t sent) {
   }
 }
 
+std::string Gather::text() const {
+  std::string text;
+  for (const asio::const_buffer& part : parts_) {
+    text.append(static_cast<const char*>(part.data()), part.size());
+  }
+  return text;
+}
+
+void InBuffer::release_if_empty() {
+  if (!empty()) return;
+  std::string().swap(space_);
+  begin_ = end_ = 0;
+}
+
 asio::mutable_buffer InBuffer::prepare() {
   if (begin_ > 0) {
     std::copy(space_.begin() + static_cast<std::ptrdiff_t>(begin_),
@@ -114,19 +128,20 @@ Task<error_code> Transport::write(Gather& bytes, std::int64_t stall_ms) {
     co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
   }
   while (true) {
-    error_code error;
-    const std::size_t sent = socket_.write_some(bytes.buffers(), error);
-    bytes.consume(sent);
-    if (bytes.size() == 0) co_return error_code{};
-    if (error == asio::error::try_again) error = {};
-    if (error) co_return error;
-    if (sent > 0) continue;
+    const error_code error = write_now(bytes);
+    if (error != asio::error::would_block) co_return error;
     writes_at_once_ = 0;
     stall_.arm(stall_ms);
     const auto [failed] = co_await socket_.async_wait(tcp::socket::wait_write, as_result);
     stall_.disarm();
     if (failed) co_return failed;
   }
+}
+
+error_code Transport::write_now(Gather& bytes) {
+  error_code error;
+  while (bytes.size() > 0 && !error) bytes.consume(socket_.write_some(bytes.buffers(), error));
+  return error;
 }
 
 Task<error_code> Transport::write_tls(Gather& bytes, std::int64_t stall_ms) {

@@ -31,6 +31,7 @@ class Gather {
   const std::array<asio::const_buffer, 3>& buffers() const { return parts_; }
   void consume(std::size_t sent);
   std::size_t size() const { return asio::buffer_size(parts_); }
+  std::string text() const;
 
  private:
   std::array<asio::const_buffer, 3> parts_;
@@ -65,6 +66,19 @@ class Transport {
   // Everything, or an error, and then what is left in `bytes` was not taken; the connection is cut
   // when the peer takes nothing for `stall_ms`.
   Task<error_code> write(Gather& bytes, std::int64_t stall_ms);
+
+  // Without TLS one may also wait without a buffer, and read or write what goes at once: a thousand
+  // idle streams then hold no memory for what might come. would_block: nothing goes just now.
+  bool plain() const { return !tls_; }
+  template <class Token>
+  auto wait_readable(Token&& token) {
+    return socket_.async_wait(tcp::socket::wait_read, std::forward<Token>(token));
+  }
+  std::size_t read_now(asio::mutable_buffer buffer, error_code& error) {
+    return socket_.read_some(buffer, error);
+  }
+  // What is left in `bytes` did not go.
+  error_code write_now(Gather& bytes);
 
   // Nothing more is written; the peer reads an end of file after what it has not taken yet.
   Task<void> shut_down();
@@ -102,6 +116,8 @@ class InBuffer {
   bool full() const { return size() == bytes_max_; }
   void commit(std::size_t received) { end_ += received; }
   void consume(std::size_t used) { begin_ += used; }
+  // Gives back the memory, where there is nothing in it.
+  void release_if_empty();
 
  private:
   std::size_t bytes_max_;
