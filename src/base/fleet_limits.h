@@ -27,8 +27,10 @@ inline constexpr std::int64_t worker_silence_ms = 35'000;  // three comments hav
 inline constexpr std::int64_t worker_end_ms = 5'000;       // from a whole answer to its last frame
 inline constexpr std::int64_t worker_tail_ms = 200;        // what follows the last frame
 inline constexpr std::int64_t probe_wait_ms = 2'000;       // /health answers in 5
-inline constexpr std::int64_t worker_cancel_ms = 2'000;    // best effort
-inline constexpr std::size_t workers_max = 4'096;          // registered at once
+inline constexpr std::int64_t external_probe_ms = 5'000;   // a list of models across the world
+inline constexpr std::int64_t external_tokens_max = 1'048'576;  // of one answer, as it tells them
+inline constexpr std::int64_t worker_cancel_ms = 2'000;         // best effort
+inline constexpr std::size_t workers_max = 4'096;               // registered at once
 
 // Orchestrator: keys
 inline constexpr std::size_t keys_max = 4'096;      // revoked ones too; all are in memory
@@ -39,6 +41,7 @@ inline constexpr std::size_t allowed_names_max = 64;  // hosts, and origins: com
 inline constexpr int preflight_kept_s = 600;          // a browser asks again after a change
 
 // Orchestrator: choices
+inline constexpr double external_extra_ms = 1'000;         // what another's server may do besides
 inline constexpr std::int64_t promote_batch_ms = 120'000;  // then a batch job counts as interactive
 inline constexpr std::size_t prefix_entries_max = 262'144;  // 20 MiB; 64 workers of 1 024, fourfold
 inline constexpr std::size_t estimates_max = 4'096;         // tenants times models

@@ -141,6 +141,10 @@ class FileReader {
     if (const auto text = node.value_exact<std::string>()) return *text;
     refuse(node, "'" + key + "' must be text");
   }
+  bool truth_of(const std::string& key, const toml::node& node) const {
+    if (!node.is_boolean()) refuse(node, "'" + key + "' must be true or false");
+    return node.value_or(false);
+  }
   std::int64_t integer_of(const std::string& key, const toml::node& node, std::int64_t least,
                           std::int64_t most) const {
     const auto value = node.value_exact<std::int64_t>();
@@ -257,8 +261,7 @@ class FileReader {
     } else if (name == "keep") {
       model.keep = static_cast<std::int32_t>(integer_of(full, node, 0, 1'000));
     } else if (name == "pin") {
-      if (!node.is_boolean()) refuse(node, "'" + full + "' must be true or false");
-      model.pin = node.value_or(false);
+      model.pin = truth_of(full, node);
     } else {
       unknown(node, full);
     }
@@ -289,25 +292,55 @@ class FileReader {
     if (list == nullptr) refuse(node, "'external' must be an array of tables: [[external]]");
     std::vector<ExternalSettings> servers;
     for (const auto& entry : *list) {
-      ExternalSettings external;
-      for (const auto& [key, value] : table_of("external", entry)) {
-        const std::string name(key.str());
-        const std::string full = "external." + name;
-        if (name == "name")
-          external.name = text_of(full, value);
-        else if (name == "url")
-          external.url = text_of(full, value);
-        else if (name == "model")
-          external.model = text_of(full, value);
-        else if (name == "api_key_env")
-          external.api_key_env = text_of(full, value);
-        else
-          unknown(value, full);
-      }
-      if (external.url.empty()) refuse(entry, "[[external]] needs a url");
+      auto external = read_external(table_of("external", entry));
+      const bool named_before = std::ranges::any_of(
+          servers, [&](const auto& other) { return other.name == external.name; });
+      if (named_before) refuse(entry, "two [[external]] are named '" + external.name + "'");
       servers.push_back(std::move(external));
     }
     if (into_.external.empty()) into_.external = std::move(servers);
+  }
+
+  ExternalSettings read_external(const toml::table& table) const {
+    ExternalSettings external;
+    for (const auto& [key, value] : table) {
+      const std::string name(key.str());
+      const std::string full = "external." + name;
+      if (name == "name")
+        external.name = text_of(full, value);
+      else if (name == "url")
+        external.url = text_of(full, value);
+      else if (name == "key_env")
+        external.key_env = text_of(full, value);
+      else if (name == "models")
+        external.models = external_models(full, value);
+      else if (name == "slots")
+        external.slots =
+            static_cast<std::int32_t>(integer_of(full, value, 1, limits::queue_jobs_max));
+      else if (name == "fallback")
+        external.fallback = truth_of(full, value);
+      else
+        unknown(value, full);
+    }
+    if (external.name.empty()) refuse(table, "[[external]] needs a name");
+    if (external.url.empty()) refuse(table, "[[external]] needs a url");
+    if (external.models.empty()) {
+      refuse(table, "[[external]] needs models = [\"theirs\"] or models = { ours = \"theirs\" }");
+    }
+    return external;
+  }
+
+  std::map<std::string, std::string> external_models(const std::string& key,
+                                                     const toml::node& node) const {
+    std::map<std::string, std::string> models;
+    if (const auto* const list = node.as_array()) {
+      for (const auto& entry : *list) models[text_of(key, entry)] = text_of(key, entry);
+      return models;
+    }
+    for (const auto& [ours, theirs] : table_of(key, node)) {
+      models[std::string(ours.str())] = text_of(key, theirs);
+    }
+    return models;
   }
 
   std::string file_;
@@ -456,6 +489,9 @@ Result<Settings> load_settings(const SettingsSources& sources) {
   }
   // Last, because the environment wins over every file.
   if (const auto read = read_environment(sources, settings); !read) return fail(read.error());
+  for (auto& external : settings.external) {
+    if (!external.key_env.empty()) external.key = sources.environment(external.key_env.c_str());
+  }
   return settings;
 }
 

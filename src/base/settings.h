@@ -47,9 +47,12 @@ struct PoolSettings {
 // [[external]]: an OpenAI-compatible server beside the workers.
 struct ExternalSettings {
   std::string name;
-  std::string url;
-  std::string model;
-  std::string api_key_env;  // the variable that holds its key: no secrets in the file
+  std::string url;                            // with or without the "/v1" at its end
+  std::string key_env;                        // the variable that holds its key: no secrets here
+  std::optional<std::string> key;             // what that variable holds; absent: it is not set
+  std::map<std::string, std::string> models;  // our name → the server's own
+  std::int32_t slots = 4;                     // jobs that it is sent at once, all models together
+  bool fallback = false;                      // used only when no own worker can serve
 };
 
 // Where values come from; tests give their own.

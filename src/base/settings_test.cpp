@@ -72,6 +72,10 @@ user = "me"
 [[external]]
 name = "lab"
 url = "http://lab:8000/v1"
+key_env = "LAB_KEY"
+models = { qwen = "qwen2.5:0.5b" }
+slots = 2
+fallback = true
 )");
   const auto settings = load_settings(sources_);
   ASSERT_TRUE(settings) << settings.error().message;
@@ -91,7 +95,12 @@ url = "http://lab:8000/v1"
   EXPECT_EQ(settings->resolve_alias("qwen"), "qwen");
   EXPECT_EQ(settings->pools.at("attic").host, "gpu-1");
   ASSERT_EQ(settings->external.size(), 1U);
-  EXPECT_EQ(settings->external[0].url, "http://lab:8000/v1");
+  const auto& lab = settings->external[0];
+  EXPECT_EQ(lab.url, "http://lab:8000/v1");
+  EXPECT_EQ(lab.key, std::nullopt) << "its variable is not set";
+  EXPECT_EQ(lab.models.at("qwen"), "qwen2.5:0.5b");
+  EXPECT_EQ(lab.slots, 2);
+  EXPECT_TRUE(lab.fallback);
 }
 
 // A nearer [models.ID] hid all of a farther one, and lists of [[external]] were joined.
@@ -105,7 +114,9 @@ sampling = { top_k = 40 }
 [pools.attic]
 host = "near"
 [[external]]
+name = "lab"
 url = "http://near"
+models = ["qwen"]
 )");
   file("far.toml", R"(
 [models.qwen]
@@ -119,7 +130,9 @@ slots = 2
 host = "far"
 user = "me"
 [[external]]
+name = "lab"
 url = "http://far"
+models = ["qwen"]
 )");
   const auto settings = load_settings(sources_);
   ASSERT_TRUE(settings) << settings.error().message;

@@ -365,6 +365,9 @@ Task<void> Orchestrator::run_attempt(std::shared_ptr<JobRecord> job, std::uint32
                                      std::string worker_id) {
   const auto worker = core_.workers().find(worker_id);
   if (worker == core_.workers().end()) co_return;
+  if (const auto* const server = external(worker_id)) {
+    co_return co_await run_external(std::move(job), attempt, *server);
+  }
   Attempt running(*this, std::move(job), attempt);
   co_await running.run(worker_url(worker->second.registration));
 }

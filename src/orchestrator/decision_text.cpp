@@ -26,6 +26,7 @@ void append_candidate(std::string& out, const Candidate& candidate) {
       .integer("cached_tokens", candidate.cached_tokens)
       .number("wait_ms", candidate.wait_ms)
       .number("displaced_ms", candidate.displaced_ms)
+      .number("external_ms", candidate.external_ms)
       .number("prefill_ms", candidate.prefill_ms)
       .number("decode_ms", candidate.decode_ms)
       .number("cost_ms", candidate.cost_ms())

@@ -42,6 +42,7 @@ struct JobRecord {
   JobRequest request;        // of a task: what /execute is given
   std::int64_t created = 0;  // seconds since the epoch, of an OpenAI reply
   bool stream = true;
+  bool seed_is_ours = false;  // added to `body`, so that every worker draws the same
   std::int64_t max_tokens = 0;
   WallTime accepted_wall;
   SteadyTime accepted_at;
@@ -53,8 +54,9 @@ struct JobRecord {
   std::uint32_t attempt = 0;
   std::string worker_id;
   std::int64_t prompt_tokens = 0, cached_tokens = 0;
-  bool admitted = false;           // it was not refused at once: its row stays
-  std::vector<Token> tokens;       // whose frames a reader has had, or can have
+  bool admitted = false;  // it was not refused at once: its row stays
+  // Whose frames a reader has had, or can have. Of an external server they are -1.
+  std::vector<Token> tokens;
   std::int64_t tokens_stored = 0;  // of one that is read back without its frames
   std::optional<JobEnd> end;
 

@@ -137,6 +137,9 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
   if (backup->parsed() || restore->parsed()) {
     return CopyDatabase{std::move(options), std::move(file), restore->parsed()};
   }
+  auto external = external_servers(settings.external);
+  if (!external) return fail(external.error());
+  options.external = std::move(*external);
   return options;
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "api/auth.h"
 #include "base/limits.h"
@@ -15,6 +16,7 @@
 #include "base/settings.h"
 #include "console/option_layers.h"
 #include "orchestrator/core/job_queue.h"
+#include "orchestrator/external_server.h"
 #include "policy/built_in.h"
 
 namespace llorch {
@@ -38,6 +40,7 @@ struct OrchestratorOptions {
   std::string api_token;                 // LLORCH_API_TOKEN: an admin key; empty: none
   AllowedNames allowed_names;            // --allowed-hosts, --cors-origins
   std::string worker_token;              // LLORCH_WORKER_TOKEN: sent to workers; empty: none
+  std::vector<ExternalServer> external;  // [[external]]
   std::string log_level = "info";
   std::uint64_t seed = 1;                                  // of the jitter of retries
   std::int64_t worker_dead_ms = limits::worker_dead_ms;    // unhealthy for so long

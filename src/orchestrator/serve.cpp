@@ -73,6 +73,7 @@ class Daemon {
     auto port = server_.listen();
     if (!port) return port;
     service_.take_up(std::move(restored));
+    service_.join_external_servers();
     tasks_.spawn(service_.keep_time());
     return port;
   }

@@ -315,7 +315,8 @@ void Orchestrator::carry_out(JobChanged& action) {
 void Orchestrator::carry_out(WorkerChanged& action) {
   const auto found = core_.workers().find(action.worker_id);
   if (found == core_.workers().end()) return;
-  if (journal_ != nullptr) journal_->worker_changed(found->second);
+  const bool ours = external(action.worker_id) == nullptr;  // others are in the settings
+  if (journal_ != nullptr && ours) journal_->worker_changed(found->second);
   log_event(LogLevel::info, "orchestrator", "worker_changed",
             {{"worker_id", action.worker_id},
              {"status", wire_name(found->second.status)},
@@ -326,6 +327,9 @@ void Orchestrator::carry_out(WorkerChanged& action) {
 void Orchestrator::carry_out(ProbeWorker& action) {
   const auto found = core_.workers().find(action.worker_id);
   if (found == core_.workers().end() || stopped_) return;
+  if (const auto* const server = external(action.worker_id)) {
+    return tasks_.spawn(probe_external(action.worker_id, *server));
+  }
   tasks_.spawn(probe(action.worker_id, worker_url(found->second.registration)));
 }
 

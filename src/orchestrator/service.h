@@ -16,6 +16,7 @@
 #include "net/client.h"
 #include "net/task_group.h"
 #include "orchestrator/core/core.h"
+#include "orchestrator/external_server.h"
 #include "orchestrator/job_record.h"
 #include "orchestrator/journal.h"
 #include "orchestrator/keys/key_ring.h"
@@ -101,8 +102,19 @@ class Orchestrator {
   Task<void> run_attempt(std::shared_ptr<JobRecord> job, std::uint32_t attempt,
                          std::string worker_id);
 
+  // Other people's servers (external_attempt.cpp). From now on they are asked whether they are
+  // well.
+  void join_external_servers();
+  // Null: a worker of ours.
+  const ExternalServer* external(const std::string& worker_id) const;
+  net::HttpClient& client() { return client_; }
+  bool stopped() const { return stopped_; }
+
  private:
   friend class Attempt;
+  Task<void> run_external(std::shared_ptr<JobRecord> job, std::uint32_t attempt,
+                          const ExternalServer& server);
+  Task<void> probe_external(std::string worker_id, const ExternalServer& server);
   void carry_out(Dispatch& action);
   void carry_out(AbortAttempt& action);
   void carry_out(EndJob& action);
@@ -134,6 +146,8 @@ class Orchestrator {
   std::unordered_map<JobId, std::vector<std::string>> decisions_;
   KeyRing keys_;
   WorkerOwners worker_owners_;
+  std::map<std::string, const ExternalServer*> external_;  // by worker id
+  std::map<std::string, std::string> external_problem_;    // by worker id; empty: it is well
   Journal* journal_ = nullptr;
   KeyTurns key_turns_;
   std::unique_ptr<PolicyReplay> replays_;

@@ -113,7 +113,8 @@ Submission openai_submission(const Orchestrator& service, const Identity& identi
   auto spec = spec_of(*job, request.job, chat ? "chat" : "completions");
   job->max_tokens = spec.max_tokens;
   job->body = std::move(body);
-  if (!request.job.sampling.seed) add_seed(job->body, random_u64() & seed_max);
+  job->seed_is_ours = !request.job.sampling.seed;
+  if (job->seed_is_ours) add_seed(job->body, random_u64() & seed_max);
   return {std::move(job), std::move(spec)};
 }
 
@@ -144,6 +145,11 @@ Result<void> check_model(const Orchestrator& service, const Identity& identity,
   std::set<std::string> known;
   for (const auto& [id, worker] : service.core().workers()) {
     if (identity.may_use(worker.registration.model)) known.insert(worker.registration.model);
+  }
+  if (known.contains(model) && capability == "execute") {
+    return fail(Code::invalid_request,
+                "model " + model + " is served by an external server alone, which takes no tasks",
+                "send it to /v1/chat/completions or /v1/completions");
   }
   if (known.contains(model)) {
     return fail(Code::invalid_request, "model " + model + " does not do " + capability);

@@ -82,7 +82,7 @@ void append_worker(std::string& out, const Orchestrator& service, const WorkerSt
       .string("model", told.model)
       .string("backend", told.backend)
       .integer("slots_total", told.slots_total)
-      .integer("slots_busy", worker.beat.slots_busy)
+      .integer("slots_busy", worker.external ? worker.outstanding : worker.beat.slots_busy)
       .integer("jobs", worker.outstanding)
       .integer("queue_depth", worker.beat.queue_depth)
       .integer("context_tokens", told.context_tokens)
@@ -90,8 +90,9 @@ void append_worker(std::string& out, const Orchestrator& service, const WorkerSt
       .number("prefill_tokens_per_second", worker.beat.prefill_tokens_per_second)
       .number("decode_tokens_per_second", worker.beat.decode_tokens_per_second)
       .string("version", told.version)
-      .integer("heard_ms_ago", service.now_ms() - worker.heard_at_ms)
-      .end();
+      .integer("heard_ms_ago", service.now_ms() - worker.heard_at_ms);
+  if (worker.external) row.boolean("external", true).boolean("fallback", worker.fallback);
+  row.end();
 }
 
 }  // namespace

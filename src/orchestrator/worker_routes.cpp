@@ -69,7 +69,8 @@ Task<void> register_route(Call& call) {
 }
 
 Task<void> heartbeat_route(Call& call) {
-  if (!call.service.core().workers().contains(call.id)) {
+  const bool ours = call.service.external(call.id) == nullptr;
+  if (!ours || !call.service.core().workers().contains(call.id)) {
     const Error error{.code = Code::not_found, .message = "no worker " + call.id + ": register"};
     co_return co_await reply_error(call, error);
   }
@@ -107,6 +108,12 @@ Task<void> delete_worker_route(Call& call) {
   if (!call.service.core().workers().contains(call.id)) co_return co_await unknown_worker(call);
   const auto owned = call.service.worker_owners().check(call.id, call.identity);
   if (!owned) co_return co_await reply_error(call, owned.error());
+  if (call.service.external(call.id) != nullptr) {
+    const Error error{.code = Code::conflict,
+                      .message = call.id + " is an [[external]] of llorch.toml",
+                      .next = "remove it there and restart, or drain it"};
+    co_return co_await reply_error(call, error);
+  }
   call.service.tell(WorkerLeft{call.id});
   std::string body = "{\"status\":\"removed\"}";
   co_await reply_json(call, 200, std::move(body));

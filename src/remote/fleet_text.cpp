@@ -104,9 +104,18 @@ std::string decision_text(const json::object& decision) {
     line += ", decided by " + by;
   }
   if (const auto reason = text_field(decision, "reason"); !reason.empty()) line += ": " + reason;
+  std::string external;
+  for (const auto& entry : list_field(decision, "candidates")) {
+    const auto& row = as_object(entry);
+    if (number_field(row, "external_ms").value_or(0) <= 0) continue;
+    external += one_line(text_field(row, "worker_id") + " is an external server: " +
+                         ms_text(row, "external_ms") + " ms are added to its cost") +
+                "\n";
+  }
   return "\n" + one_line(line) + "\n" +
          (list_field(decision, "candidates").empty() ? "No candidates\n"
-                                                     : candidates_table(decision));
+                                                     : candidates_table(decision)) +
+         external;
 }
 
 }  // namespace

@@ -111,6 +111,15 @@ TEST(FleetText, ExplainMarksTheChosenCandidateAndSaysWhatDecided) {
   EXPECT_LE(widest_line(text), 80U);
 }
 
+// clause: O-31
+TEST(FleetText, ExplainNamesWhatAnExternalServerIsCharged) {
+  const auto text = explain_text(object_of(R"({"decisions":[{"candidates":[
+      {"worker_id":"w-1","external_ms":0,"cost_ms":51},
+      {"worker_id":"lab:qwen","external_ms":1000,"cost_ms":1051}]}]})"));
+  EXPECT_NE(text.find("\nlab:qwen is an external server: 1000 ms are added"), text.npos) << text;
+  EXPECT_EQ(text.find("w-1 is"), text.npos) << text;
+}
+
 // clause: C-23
 TEST(FleetText, NothingOfTheirsSteersTheTerminal) {
   const std::string evil = R"("\u001b[2J\u001b]0;x\u0007\r\nerror: fake")";

@@ -119,7 +119,7 @@ void Core::place_waiting() {
   if (queue_.size() == 0 || !placing_) return;
   std::set<std::string> open;  // models that some worker has room for
   for (const auto& [id, worker] : workers_) {
-    if (worker.takes_work(now_)) open.insert(worker.registration.model);
+    if (open_for_work(worker)) open.insert(worker.registration.model);
   }
   for (const auto& model : open) place_waiting(model);
 }
@@ -134,7 +134,7 @@ void Core::place_waiting(const std::string& model) {
   for (const auto& id : order) {
     if (place(*jobs_.at(id)) == Placed::waits && ++waits >= limits::policy_waits_max) return;
     const bool room = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-      return entry.second.registration.model == model && entry.second.takes_work(now_);
+      return entry.second.registration.model == model && open_for_work(entry.second);
     });
     if (!room) return;
   }
@@ -195,13 +195,16 @@ std::vector<const WorkerState*> Core::eligible(const Job& job) const {
   bool own = false;
   for (const auto& [id, worker] : workers_) {
     if (worker.registration.model != job.spec.model) continue;
-    if (!worker.external && worker.status == WorkerStatus::healthy) own = true;
-    if (!worker.takes_work(now_) || !can_serve(worker, job)) continue;
-    (job.avoid.contains(id) ? failed_before : fresh).push_back(&worker);
+    if (!can_serve(worker, job)) continue;
+    const bool failed = job.avoid.contains(id);
+    const bool alive = worker.status == WorkerStatus::healthy && !worker.draining;
+    if (!worker.external && alive && !failed) own = true;  // busy ones too: the job waits for them
+    if (open_for_work(worker)) (failed ? failed_before : fresh).push_back(&worker);
   }
-  auto& choice = fresh.empty() ? failed_before : fresh;
-  if (own) std::erase_if(choice, [](const auto* worker) { return worker->fallback; });
-  return choice;
+  const auto is_fallback = [](const auto* worker) { return worker->fallback; };
+  if (own) std::erase_if(fresh, is_fallback);
+  if (own) std::erase_if(failed_before, is_fallback);
+  return fresh.empty() ? failed_before : fresh;
 }
 
 void Core::dispatch(Job& job, const Candidate& chosen) {
@@ -224,8 +227,10 @@ void Core::dispatch(Job& job, const Candidate& chosen) {
   const double service = job.prefill_left + output_weight * job.expected_out;
   job.charged += service;
   queue_.charge(job.spec.tenant, service);
-  job.prefix = index_.expect(job.worker_id, job.spec.prefix_chain);
-  index_.placed(job.worker_id, job.spec.prefix_chain);
+  if (!worker.external) {
+    job.prefix = index_.expect(job.worker_id, job.spec.prefix_chain);
+    index_.placed(job.worker_id, job.spec.prefix_chain);
+  }
   actions_.push_back(Dispatch{job.spec.id, job.attempt, job.worker_id});
 }
 
@@ -319,7 +324,10 @@ void Core::fail_attempt(Job& job, Failure failure, Error error, bool resumable) 
   const auto from = job.worker_id;
   const bool larger = error.code == Code::context_length_exceeded && needs_larger_context(job);
   leave_worker(job);
-  if ((job.tokens_out > 0 && !resumable) || (!larger && !may_retry(job, failure, error))) {
+  const bool lost = job.tokens_out > 0 && !resumable;
+  const bool refused = refused_for_good(job, from, failure, error);
+  if (lost || refused ||
+      (!larger && !job.refused.contains(from) && !may_retry(job, failure, error))) {
     return fail_job(job, std::move(error));
   }
   job.avoid.insert(from);
@@ -336,6 +344,20 @@ void Core::fail_attempt(Job& job, Failure failure, Error error, bool resumable) 
   job.not_before_ms = elsewhere ? now_ : now_ + backoff(job.failures);
   actions_.push_back(JobChanged{job.spec.id, JobStatus::queued});
   place_again_ = true;
+}
+
+// An external server that will not have a job says so again; another worker may take it. True:
+// there is none.
+bool Core::refused_for_good(Job& job, const std::string& by, Failure failure,
+                            const Error& error) const {
+  const auto at = workers_.find(by);
+  const bool refusal =
+      failure == Failure::internal || (failure == Failure::backend && !is_retriable(error.code));
+  if (!refusal || at == workers_.end() || !at->second.external) return false;
+  job.refused.insert(by);
+  return std::none_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    return entry.second.registration.model == job.spec.model && can_serve(entry.second, job);
+  });
 }
 
 // True: another worker of its model has room for more tokens than the one that refused it.

@@ -190,6 +190,8 @@ class Core {
   Placed place(Job& job);
   std::vector<const WorkerState*> eligible(const Job& job) const;
   bool can_serve(const WorkerState& worker, const Job& job) const;
+  bool open_for_work(const WorkerState& worker) const;
+  bool refused_for_good(Job& job, const std::string& by, Failure failure, const Error& error) const;
   void dispatch(Job& job, const Candidate& chosen);
   void leave_worker(Job& job);
   void set_left(Job& job, double prefill, double decode);

@@ -29,11 +29,12 @@ void Core::on(WorkerRegistered& event) {
 
 // Another worker that was at this address is there no more.
 void Core::forget_address_of(const WorkerState& worker) {
+  if (worker.external) return;  // each model of such a server is an entry
   const auto& told = worker.registration;
   std::vector<std::string> replaced;
   for (const auto& [id, other] : workers_) {
     const auto& known = other.registration;
-    if (&other != &worker && !told.host.empty() && known.host == told.host &&
+    if (&other != &worker && !other.external && !told.host.empty() && known.host == told.host &&
         known.port == told.port) {
       replaced.push_back(id);
     }
@@ -75,6 +76,7 @@ void Core::on(WorkerDrains& event) {
   if (known == nullptr || known->draining) return;
   known->draining = true;
   note_service(known->registration.model);
+  place_again_ = true;  // what waited for it may go to a fallback
   actions_.push_back(WorkerChanged{known->id()});
 }
 
@@ -117,6 +119,7 @@ void Core::mark_unhealthy(WorkerState& worker) {
     note_service(worker.registration.model);
     worker.unhealthy_since_ms = now_;
     worker.probe_at_ms = now_;
+    place_again_ = true;  // what waited for it may go to a fallback
     actions_.push_back(WorkerChanged{worker.id()});
   }
   if (worker.probe_at_ms > now_) return;
@@ -181,8 +184,10 @@ bool Core::check_worker(WorkerState& worker) {
 
 bool Core::overdue(const Job& job) const {
   if (job.spec.deadline_at_ms && now_ >= *job.spec.deadline_at_ms) return true;
-  // Embeddings show no progress; their attempt has a limit of its own.
-  const bool silent = job.spec.capability == "embeddings";
+  // Embeddings and other people's servers show no progress; their attempt has a limit of its own.
+  const auto at = workers_.find(job.worker_id);
+  const bool silent =
+      job.spec.capability == "embeddings" || (at != workers_.end() && at->second.external);
   if (job.at_worker()) return !silent && now_ - job.progress_at_ms >= options_.stall_ms;
   // What was accepted before a restart waits for its worker up to its deadline.
   return !job.spec.restored && now_ - job.queued_at_ms >= options_.queue_timeout_ms;
@@ -227,7 +232,21 @@ const WorkerState* Core::worker_of(const Job& job) const {
   return found == workers_.end() ? nullptr : &found->second;
 }
 
+// It is healthy, has a place, and so has the server it is a model of.
+bool Core::open_for_work(const WorkerState& worker) const {
+  if (!worker.takes_work(now_)) return false;
+  if (!worker.external) return true;
+  std::int32_t outstanding = 0;
+  for (const auto& [id, other] : workers_) {
+    const bool same =
+        other.external && other.registration.pool_host == worker.registration.pool_host;
+    if (same) outstanding += other.outstanding;
+  }
+  return outstanding < worker.registration.slots_total;
+}
+
 bool Core::can_serve(const WorkerState& worker, const Job& job) const {
+  if (job.refused.contains(worker.id())) return false;
   const auto& told = worker.registration;
   const auto& can = told.capabilities;
   const bool able =

@@ -16,11 +16,12 @@ struct Candidate {
   std::int64_t queue_depth = 0;
   std::int64_t cached_tokens = 0;
   double wait_ms = 0, prefill_ms = 0, decode_ms = 0;
+  double external_ms = 0;   // of a server that is not ours: so that ours come first
   double displaced_ms = 0;  // what others will have to compute again, because this takes its place
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;  // as used; of its beats
   std::int64_t memory_free_bytes = 0;
 
-  double cost_ms() const { return wait_ms + prefill_ms + decode_ms + displaced_ms; }
+  double cost_ms() const { return wait_ms + prefill_ms + decode_ms + displaced_ms + external_ms; }
 };
 
 // What a policy is told of the job, beside what the decision itself says.

@@ -24,6 +24,7 @@ struct Core::Job {
   unsigned failures = 0;
   bool moved = false;              // it has left a worker without an end
   std::set<std::string> avoid;     // workers that failed it
+  std::set<std::string> refused;   // external servers that will not have it: never again
   std::string tokenizer_hash;      // of the worker that made tokens_out
   std::int64_t prompt_tokens = 0;  // exact, once a worker has said so
   std::int64_t tokens_out = 0;

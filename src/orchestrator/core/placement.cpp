@@ -2,21 +2,23 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
+
 namespace llorch {
 
 FleetRates fleet_rates(const std::vector<const WorkerState*>& workers) {
   FleetRates mean;
   double prefill = 0, decode = 0;
   int prefills = 0, decodes = 0;
+  const auto count = [](double rate, double& sum, int& counted, double& slowest) {
+    if (rate <= 0) return;
+    sum += rate;
+    slowest = counted++ == 0 ? rate : std::min(slowest, rate);
+  };
   for (const auto* worker : workers) {
-    if (worker->beat.prefill_tokens_per_second > 0) {
-      prefill += worker->beat.prefill_tokens_per_second;
-      ++prefills;
-    }
-    if (worker->beat.decode_tokens_per_second > 0) {
-      decode += worker->beat.decode_tokens_per_second;
-      ++decodes;
-    }
+    const auto& beat = worker->beat;
+    count(beat.prefill_tokens_per_second, prefill, prefills, mean.slowest_prefill);
+    count(beat.decode_tokens_per_second, decode, decodes, mean.slowest_decode);
   }
   if (prefills > 0) mean.prefill_tokens_per_second = prefill / prefills;
   if (decodes > 0) mean.decode_tokens_per_second = decode / decodes;
@@ -40,6 +42,12 @@ Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerSta
   cost.decode_tokens_per_second = beat.decode_tokens_per_second > 0
                                       ? beat.decode_tokens_per_second
                                       : rates.decode_tokens_per_second;
+
+  if (worker.external) {
+    cost.prefill_tokens_per_second = rates.slowest_prefill;
+    cost.decode_tokens_per_second = rates.slowest_decode;
+    cost.external_ms = limits::external_extra_ms;
+  }
 
   const auto blocks = index.blocks(worker.id(), job.prefix_chain);
   if (job.prompt_bytes > 0) {

@@ -10,6 +10,9 @@ namespace llorch {
 struct FleetRates {  // for workers that have not been measured yet
   double prefill_tokens_per_second = 500;
   double decode_tokens_per_second = 20;
+  // Of the slowest: what an external server is credited with, which nobody measures.
+  double slowest_prefill = 500;
+  double slowest_decode = 20;
 };
 FleetRates fleet_rates(const std::vector<const WorkerState*>& workers);
 

@@ -15,7 +15,9 @@ std::string_view wire_name(WorkerStatus status);
 
 struct WorkerState {
   Registration registration;
-  bool external = false;  // someone else's server: no resume, no heartbeat
+  // Someone else's server: no resume, no heartbeat, no prefix of its own to count on. Its models
+  // are entries of one `registration.pool_host`, which share its slots.
+  bool external = false;
   bool fallback = false;  // external: only when no own worker can serve
   WorkerStatus status = WorkerStatus::healthy;
   bool draining = false;
@@ -31,7 +33,8 @@ struct WorkerState {
   Millis refuses_until_ms = 0;     // it said 429: no new work until then
 
   const std::string& id() const { return registration.worker_id; }
-  std::int32_t room() const { return registration.slots_total + 1 - outstanding; }
+  // One more than its slots waits at a worker of ours; what others queue we cannot see.
+  std::int32_t room() const { return registration.slots_total + (external ? 0 : 1) - outstanding; }
   std::int32_t slots_free() const {
     return outstanding >= registration.slots_total ? 0 : registration.slots_total - outstanding;
   }
