@@ -22,6 +22,7 @@ inline constexpr std::int64_t decisions_max = 1'000'000;
 inline constexpr std::size_t decision_candidates_max = 64;  // of one decision: 24 KiB
 inline constexpr std::size_t ended_jobs_max = 1'024;        // kept in memory, for late readers
 inline constexpr std::size_t frame_bytes_max = sse_event_bytes_max;
+inline constexpr std::int64_t queued_comment_ms = 2'000;   // a person watches the place change
 inline constexpr std::int64_t worker_head_ms = 30'000;     // six times first_event_wait_ms
 inline constexpr std::int64_t worker_silence_ms = 35'000;  // three comments have been missed
 inline constexpr std::int64_t worker_end_ms = 5'000;       // from a whole answer to its last frame

@@ -44,6 +44,7 @@ struct JobRecord {
   bool stream = true;
   bool seed_is_ours = false;  // added to `body`, so that every worker draws the same
   std::int64_t max_tokens = 0;
+  std::int64_t queue_position = 0;  // when it was accepted; 0: it began at once
   WallTime accepted_wall;
   SteadyTime accepted_at;
   SteadyTime token_at;  // the newest

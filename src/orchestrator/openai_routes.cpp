@@ -52,9 +52,10 @@ net::Headers queue_headers(const Call& call, const JobRecord& job, std::string_v
                 .count()
           : 0;
   headers.add("X-Queue-Wait-Ms", std::to_string(waited));
-  if (const auto view = call.service.core().job(job.id, call.service.now_ms())) {
-    headers.add("X-Queue-Position", std::to_string(view->queue_position));
-  }
+  const auto view = call.service.core().job(job.id, call.service.now_ms());
+  const bool waits = view && view->queue_position > 0;
+  headers.add("X-Queue-Position",
+              std::to_string(waits ? view->queue_position : job.queue_position));
   return headers;
 }
 
@@ -81,6 +82,7 @@ Task<void> stream_reply(Call& call, JobRecord& job) {
   const auto begun = co_await call.exchange.begin_stream(200, std::move(headers));
   if (!begun) co_return;
   std::string bytes;
+  bool told = false;  // where in the queue it stands
   while (!call.exchange.disconnected()) {
     if (!job.pending.empty()) {
       bytes.clear();
@@ -91,8 +93,12 @@ Task<void> stream_reply(Call& call, JobRecord& job) {
       continue;
     }
     if (job.closed) break;
-    const bool rung = co_await job.bell.wait_for(milliseconds(limits::sse_comment_ms));
-    if (rung) continue;
+    const bool waits = job.status == JobStatus::queued;
+    if (!waits || std::exchange(told, true)) {
+      const auto silence = waits ? limits::queued_comment_ms : limits::sse_comment_ms;
+      const bool rung = co_await job.bell.wait_for(milliseconds(silence));
+      if (rung) continue;
+    }
     auto comment = queued_comment(call.service, job);
     if (comment.empty()) comment = sse_comment;
     const auto sent = co_await call.exchange.write(comment);
@@ -158,6 +164,7 @@ Task<void> generate(Call& call, OpenAiRoute route) {
   auto body = std::exchange(call.exchange.request().body, std::string());
   auto request = decode_openai_request(route, body);
   if (!request) co_return co_await reply_error(call, request.error());
+  request->model = call.service.model_named(std::move(request->model));
   const bool chat = route == OpenAiRoute::chat_completions;
   const std::string capability = chat ? "chat" : "completions";
   const bool refused = co_await refuses(call, request->model, capability);
@@ -180,6 +187,12 @@ std::map<std::string, ModelEntry> served_models(const Orchestrator& service,
     if (worker.status == WorkerStatus::healthy) entry.state = "ready";
     entry.context_tokens = std::max(entry.context_tokens, worker.registration.context_tokens);
   }
+  for (const auto& [alias, target] : service.options().aliases) {
+    const auto served = models.find(target);
+    if (served == models.end()) continue;
+    models[alias] = served->second;
+    models[alias].id = alias;
+  }
   return models;
 }
 
@@ -195,8 +208,9 @@ Task<void> completions_route(Call& call) {
 
 Task<void> embeddings_route(Call& call) {
   auto body = std::exchange(call.exchange.request().body, std::string());
-  const auto request = decode_embedding_request(body);
+  auto request = decode_embedding_request(body);
   if (!request) co_return co_await reply_error(call, request.error());
+  request->model = call.service.model_named(std::move(request->model));
   const std::string capability = "embeddings";
   const bool refused = co_await refuses(call, request->model, capability);
   if (refused) co_return;
@@ -217,8 +231,9 @@ Task<void> model_route(Call& call) {
   auto models = served_models(call.service, call.identity);
   const auto found = models.find(call.id);
   if (found == models.end()) {
+    const auto unknown = check_model(call.service, call.identity, call.id, "");
     const Error error{.code = Code::model_not_found,
-                      .message = "no worker serves model '" + call.id + "'"};
+                      .message = unknown ? "no model " + call.id : unknown.error().message};
     co_return co_await reply_error(call, error);
   }
   auto body = encode_model(found->second);

@@ -140,6 +140,7 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
   auto external = external_servers(settings.external);
   if (!external) return fail(external.error());
   options.external = std::move(*external);
+  options.aliases = settings.aliases;
   return options;
 }
 

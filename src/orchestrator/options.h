@@ -41,6 +41,7 @@ struct OrchestratorOptions {
   AllowedNames allowed_names;            // --allowed-hosts, --cors-origins
   std::string worker_token;              // LLORCH_WORKER_TOKEN: sent to workers; empty: none
   std::vector<ExternalServer> external;  // [[external]]
+  std::map<std::string, std::string, std::less<>> aliases;  // [aliases]
   std::string log_level = "info";
   std::uint64_t seed = 1;                                  // of the jitter of retries
   std::int64_t worker_dead_ms = limits::worker_dead_ms;    // unhealthy for so long

@@ -119,6 +119,8 @@ void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec spec) {
   job->tokens_charged = spec.prompt_tokens_estimate;
   keys_.charge(job->key_id, job->tokens_charged, now_ms());
   tell(JobSubmitted{std::move(spec)});
+  const auto view = core_.job(job->id, now_ms());
+  job->queue_position = view ? view->queue_position : 0;
   const auto* const refused = job->error();
   if (refused == nullptr) admit(*job);
   ++figures_.enqueued[refused == nullptr ? "accepted" : std::string(wire_name(refused->code))];
@@ -200,6 +202,11 @@ void Orchestrator::take_up(Restored restored) {
   log_event(LogLevel::info, "orchestrator", "restored",
             {{"workers", static_cast<std::int64_t>(restored.workers.size())},
              {"tasks", static_cast<std::int64_t>(restored.tasks.size())}});
+}
+
+std::string Orchestrator::model_named(std::string asked) const {
+  const auto alias = options_.aliases.find(asked);
+  return alias == options_.aliases.end() ? std::move(asked) : alias->second;
 }
 
 std::size_t Orchestrator::streams_active() const {

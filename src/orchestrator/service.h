@@ -88,6 +88,8 @@ class Orchestrator {
   const ServiceFigures& figures() const { return figures_; }
   asio::any_io_executor executor() const { return executor_; }
   std::size_t streams_active() const;
+  // The model that a name of a request stands for: [aliases] of the settings. They do not chain.
+  std::string model_named(std::string asked) const;
 
   // Refuses new jobs and starts none that wait; those at workers go on.
   void drain() {

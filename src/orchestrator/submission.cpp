@@ -110,6 +110,7 @@ Submission openai_submission(const Orchestrator& service, const Identity& identi
                         (chat ? "chatcmpl-" : "cmpl-") + random_hex(32), std::move(request.model),
                         correlation_id);
   job->stream = request.stream;
+  if (request.flex) job->priority = Priority::batch;
   auto spec = spec_of(*job, request.job, chat ? "chat" : "completions");
   job->max_tokens = spec.max_tokens;
   job->body = std::move(body);
@@ -159,6 +160,9 @@ Result<void> check_model(const Orchestrator& service, const Identity& identity,
                      "llorch-pool worker spawn cpu --model smollm2 --orchestrator-url URL");
     none.error().retry_after_ms = service.core().worker_expected_ms(model, service.now_ms());
     return none;
+  }
+  for (const auto& [alias, target] : service.options().aliases) {
+    if (known.contains(target)) known.insert(alias);
   }
   std::string message = "no worker serves model '" + model + "'";
   const auto near = nearest_word(model, {known.begin(), known.end()});

@@ -97,6 +97,7 @@ Task<void> submit_task_route(Call& call) {
   auto body = std::exchange(call.exchange.request().body, std::string());
   auto task = decode_task(body);
   if (!task) co_return co_await reply_error(call, task.error());
+  task->model = call.service.model_named(std::move(task->model));
   if (const auto allowed = call.identity.rule(*task); !allowed) {
     co_return co_await reply_error(call, allowed.error());
   }

@@ -192,6 +192,7 @@ std::vector<std::pair<std::string, std::string>> error_headers(const Error& erro
     const std::int64_t seconds = wait_ms / 1000 + (wait_ms % 1000 != 0 ? 1 : 0);
     headers.emplace_back("Retry-After", std::to_string(seconds));
     headers.emplace_back("retry-after-ms", std::to_string(wait_ms));
+    if (http_status(code) == 429) headers.emplace_back("X-Backoff-Ms", std::to_string(wait_ms));
   }
   headers.emplace_back("x-should-retry", is_retriable(code) ? "true" : "false");
   return headers;

@@ -25,7 +25,8 @@ std::string error_body(const Error& error, std::string_view correlation_id,
 void append_error_members(std::string& out, const Error& error, std::string_view correlation_id,
                           ErrorShape shape);
 
-// Retry-After (seconds, rounded up), retry-after-ms and x-should-retry, as far as they apply.
+// Retry-After (seconds, rounded up), retry-after-ms, X-Backoff-Ms (of a 429) and x-should-retry, as
+// far as they apply.
 // Source: the official OpenAI SDKs read retry-after-ms and x-should-retry.
 std::vector<std::pair<std::string, std::string>> error_headers(const Error& error);
 

@@ -111,9 +111,11 @@ TEST(DecodeError, MakesSenseOfBodiesThatAreNotOurs) {
 // clause: W-17
 TEST(ErrorHeaders, RoundTheWaitUp) {
   using Headers = std::vector<std::pair<std::string, std::string>>;
-  EXPECT_EQ(
-      error_headers({.code = Code::queue_full, .message = "", .retry_after_ms = 1001}),
-      (Headers{{"Retry-After", "2"}, {"retry-after-ms", "1001"}, {"x-should-retry", "true"}}));
+  EXPECT_EQ(error_headers({.code = Code::queue_full, .message = "", .retry_after_ms = 1001}),
+            (Headers{{"Retry-After", "2"},
+                     {"retry-after-ms", "1001"},
+                     {"X-Backoff-Ms", "1001"},
+                     {"x-should-retry", "true"}}));
   EXPECT_EQ(
       error_headers({.code = Code::queue_full, .message = "", .retry_after_ms = 1000})[0].second,
       "1");

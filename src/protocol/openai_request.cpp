@@ -40,6 +40,7 @@ void read_generation(FieldReader& fields, Violations& violations, OpenAiRequest&
   JobRequest& job = request.job;
   request.model = fields.text("model", model_name).value_or("");
   read_stream(fields, violations, request);
+  request.flex = fields.text("service_tier", any_text).value_or("") == "flex";
   read_sampling(fields, job.sampling);
   read_openai_sampling(fields, job.sampling);
   job.sampling.seed = fields.seed("seed", true);

@@ -28,6 +28,7 @@ struct OpenAiRequest {
   std::string model;  // as asked for; may be empty
   bool stream = false;
   bool include_usage = false;  // stream_options.include_usage
+  bool flex = false;           // service_tier "flex": cheaper, and it may wait
 };
 
 // Errors of all: invalid_request with the violations; too_large.
