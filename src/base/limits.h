@@ -119,13 +119,18 @@ inline constexpr std::size_t log_tail_lines = 20;             // of a worker tha
 inline constexpr std::int64_t run_kill_wait_ms = 1'000;  // SIGKILL to gone; else stuck in a driver
 
 // llorch infer
-inline constexpr std::int64_t stream_head_ms = 30'000;     // six times first_event_wait_ms
-inline constexpr std::int64_t stream_silence_ms = 35'000;  // three comments have been missed
-inline constexpr std::int64_t infer_cancel_ms = 2'000;     // whoever pressed Ctrl-C is waiting
-inline constexpr std::int64_t resume_backoff_ms = 200;     // doubles with each attempt
-inline constexpr int resume_attempts_max = 6;              // without a new event: 12 s in all
-inline constexpr std::size_t error_bytes_max = 64 * kib;   // of a refusal's body
-inline constexpr std::int64_t silent_wait_ms = 300;        // longer, and a person wonders
+inline constexpr std::int64_t stream_head_ms = 30'000;        // six times first_event_wait_ms
+inline constexpr std::int64_t stream_silence_ms = 35'000;     // three comments have been missed
+inline constexpr std::int64_t infer_cancel_ms = 2'000;        // whoever pressed Ctrl-C is waiting
+inline constexpr std::int64_t resume_backoff_ms = 200;        // doubles with each attempt
+inline constexpr int resume_attempts_max = 6;                 // without a new event: 12 s in all
+inline constexpr std::size_t error_bytes_max = 64 * kib;      // of a refusal's body
+inline constexpr std::int64_t daemon_answer_ms = 1'000;       // /health takes 5
+inline constexpr std::int64_t daemon_ready_ms = 15'000;       // a restart with many tasks
+inline constexpr std::int64_t daemon_stop_ms = 40'000;        // its --drain-ms, and to spare
+inline constexpr std::size_t daemon_log_bytes_max = 1 * mib;  // of a start that failed
+inline constexpr std::int64_t pool_answer_ms = 60'000;        // each worker is asked for its state
+inline constexpr std::int64_t silent_wait_ms = 300;           // longer, and a person wonders
 
 // llorch as a client of orchestratord
 inline constexpr std::int64_t fleet_reply_ms = 30'000;   // it answers in 5; its disk may be busy

@@ -11,6 +11,7 @@
 #include "pool/root.h"
 #include "remote/completion.h"
 #include "remote/fleet_arguments.h"
+#include "remote/local_arguments.h"
 #include "remote/prompt_flags.h"
 #include "sys/file_system.h"
 
@@ -18,6 +19,7 @@ namespace llorch {
 namespace {
 
 constexpr const char* examples =
+    "  llorch run smollm2 \"Why is the sky blue?\"\n"
     "  llorch infer --worker localhost:8080 --prompt \"Why is the sky blue?\" --max-tokens 100\n"
     "  git log -5 | llorch infer --worker localhost:8080 --system \"Summarise\" --prompt -\n"
     "  llorch infer --worker localhost:8080 --prompt \"2 + 2 =\" --raw --temperature 0 --json\n"
@@ -34,6 +36,7 @@ struct Flags {
   std::string shell;
   HostCommand host;
   FleetFlags fleet;
+  LocalFlags local;
 };
 
 CLI::App* declare_infer(CLI::App& app, Flags& flags) {
@@ -154,6 +157,17 @@ Result<InferOptions> infer_options(Flags flags) {
   return options;
 }
 
+Result<RemoteCommand> local_command(LocalFlags flags) {
+  if (const auto ok = finish_local(flags); !ok) return fail(ok.error());
+  auto command = std::move(flags.command);
+  const auto settings = settings_now();
+  if (!settings) return fail(settings.error());
+  std::string token;  // llorch-pool and orchestratord read their own
+  take_orchestrator(*settings, flags.orchestrator_url, command.orchestrator_url, token);
+  command.infer.worker_token = settings->text("worker.token").value_or("");
+  return command;
+}
+
 Result<RemoteCommand> fleet_command(FleetFlags flags) {
   auto command = std::move(flags.command);
   if (command.kind == FleetCommand::Kind::policy_test) return command;
@@ -179,6 +193,7 @@ Result<std::variant<RemoteCommand, int>> parse_remote_command(int argc, const ch
   declare_pool(app);
   const auto* host = declare_host(app, flags);
   declare_fleet(app, flags.fleet);
+  declare_local(app, flags.local);
   declare_completion(app, flags);
   if (const auto ended = parse_command_line(app, argc, argv)) return *ended;
   if (infer->parsed()) {
@@ -189,6 +204,11 @@ Result<std::variant<RemoteCommand, int>> parse_remote_command(int argc, const ch
   if (flags.fleet.given) {
     if (const auto ok = finish_fleet(flags.fleet); !ok) return fail(ok.error());
     auto command = fleet_command(std::move(flags.fleet));
+    if (!command) return fail(command.error());
+    return std::move(*command);
+  }
+  if (flags.local.given) {
+    auto command = local_command(std::move(flags.local));
     if (!command) return fail(command.error());
     return std::move(*command);
   }

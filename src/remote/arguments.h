@@ -8,6 +8,7 @@
 #include "remote/fleet_options.h"
 #include "remote/host_command.h"
 #include "remote/infer_options.h"
+#include "remote/local_options.h"
 #include "remote/pool_arguments.h"
 
 namespace llorch {
@@ -16,7 +17,7 @@ struct PrintText {
   std::string text;  // for stdout
 };
 using RemoteCommand = std::variant<InferOptions, PrintText, PoolCommand, InstallCommand,
-                                   CopyCommand, HostCommand, FleetCommand>;
+                                   CopyCommand, HostCommand, FleetCommand, LocalCommand>;
 
 // Parses flags, environment and settings, and reads stdin where the prompt is "-".
 // An ExitCode in place of a command: everything is printed already (--help, a usage error).

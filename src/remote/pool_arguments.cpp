@@ -230,6 +230,18 @@ Result<std::string> choose_gpu_backend(std::string_view backends_json, std::stri
       "llorch pool worker spawn cpu --model ID, or see: llorch pool doctor");
 }
 
+Result<std::string> choose_backend(std::string_view backends_json, std::string_view host) {
+  const auto candidates = candidates_of(backends_json, host);
+  if (!candidates) return fail(candidates.error());
+  std::string reasons;
+  for (const auto& each : *candidates) {
+    if (each.available && !each.name.empty()) return each.name;
+    reasons += (reasons.empty() ? "" : "; ") + each.name + ": " + each.reason;
+  }
+  return fail(Code::not_found, std::string(host) + ": no backend is available (" + reasons + ")",
+              "llorch pool doctor");
+}
+
 const std::vector<std::string>& pool_words() {
   static const std::vector<std::string> words = [] {
     std::vector<std::string> all = groups();

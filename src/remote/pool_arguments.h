@@ -52,6 +52,10 @@ Result<PoolRequest> parse_pool_words(std::vector<std::string> words);
 Result<std::string> choose_gpu_backend(std::string_view backends_json, std::string_view gpu,
                                        std::string_view host);
 
+// The best available backend: that of the lowest priority number, from the same document.
+// Errors: not_found (none, with each one's reason), internal.
+Result<std::string> choose_backend(std::string_view backends_json, std::string_view host);
+
 // What may follow `llorch pool`, for completion and suggestions.
 const std::vector<std::string>& pool_words();
 // The text of `llorch pool --help`.

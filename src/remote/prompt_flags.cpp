@@ -61,6 +61,10 @@ Result<void> check(const InferOptions& options, const char* help) {
 
 void declare_prompt_flags(CLI::App& command, InferOptions& to) {
   command.add_option("--prompt", to.prompt, "a user message, or - for stdin")->required();
+  declare_answer_flags(command, to);
+}
+
+void declare_answer_flags(CLI::App& command, InferOptions& to) {
   command.add_option("--max-tokens", to.max_tokens, "longest answer (default 512)")
       ->check(CLI::PositiveNumber);
   command.add_option("--temperature", to.temperature, "0 = always the likeliest (default 1)")

@@ -9,6 +9,8 @@
 namespace llorch {
 
 // --prompt (required), --max-tokens, --temperature, --seed, --system, --stop, --raw, --json.
+// What shapes the answer: all but the prompt itself.
+void declare_answer_flags(CLI::App& command, InferOptions& to);
 void declare_prompt_flags(CLI::App& command, InferOptions& to);
 
 // Reads stdin where the prompt is "-", and checks what flags alone cannot. `help` is the command

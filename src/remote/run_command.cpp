@@ -1,6 +1,7 @@
 #include "remote/run_command.h"
 
 #include "remote/fleet_command.h"
+#include "remote/local_command.h"
 #include "remote/pool_command.h"
 #include "sys/file_system.h"
 
@@ -18,6 +19,9 @@ Result<int> run_remote_command(const RemoteCommand& command) {
   if (!driver) return fail(driver.error());
   if (const auto* put = std::get_if<InstallCommand>(&command)) return run_install(*driver, *put);
   if (const auto* copy = std::get_if<CopyCommand>(&command)) return run_copy(*driver, *copy);
+  if (const auto* local = std::get_if<LocalCommand>(&command)) {
+    return run_local_command(*driver, *local);
+  }
   return run_pool_command(*driver, std::get<PoolCommand>(command));
 }
 
