@@ -66,6 +66,8 @@ class Journal {
   Task<std::vector<std::string>> decisions(JobId id);
   // For threads of their own that read much, a page at a time.
   Store& store() { return store_; }
+  // Errors: those of a read.
+  Task<Result<std::vector<StoredUsage>>> usage(std::int64_t since_ms);
 
  private:
   Task<Result<void>> commit(StoreWrite write);

@@ -94,4 +94,12 @@ Task<std::vector<std::string>> Journal::decisions(JobId id) {
   co_return texts;
 }
 
+Task<Result<std::vector<StoredUsage>>> Journal::usage(std::int64_t since_ms) {
+  using Rows = std::vector<StoredUsage>;
+  const std::function<Result<Rows>(StoreReader&)> ask = [since_ms](StoreReader& reader) {
+    return reader.usage(since_ms);
+  };
+  co_return co_await ask_store<Rows>(executor_, store_, ask);
+}
+
 }  // namespace llorch

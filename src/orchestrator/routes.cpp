@@ -42,6 +42,7 @@ constexpr std::array routes = {
     Route{"DELETE", "/v2/keys/{}", Role::admin, revoke_key_route},
     Route{"POST", "/v2/keys/{}/rotate", Role::admin, rotate_key_route},
     Route{"POST", "/v2/policy/replay", Role::admin, replay_policy_route},
+    Route{"GET", "/v2/usage", Role::admin, usage_route},
     Route{"GET", "/health", Role::open, health_route},
     Route{"GET", "/ready", Role::open, ready_route},
     Route{"GET", "/metrics", Role::open, metrics_route},

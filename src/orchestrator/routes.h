@@ -20,7 +20,8 @@ std::span<const Route> orchestrator_routes();
 Task<void> serve_request(Orchestrator& service, net::Exchange& exchange);
 
 // By file: task_routes.cpp, task_events.cpp, openai_routes.cpp, worker_routes.cpp,
-// policy_routes.cpp, replay_route.cpp, key_routes.cpp, status_routes.cpp, metrics_route.cpp.
+// policy_routes.cpp, replay_route.cpp, key_routes.cpp, status_routes.cpp, metrics_route.cpp,
+// usage_routes.cpp.
 Task<void> submit_task_route(Call& call);
 Task<void> list_tasks_route(Call& call);
 Task<void> task_route(Call& call);
@@ -48,6 +49,7 @@ Task<void> list_keys_route(Call& call);
 Task<void> revoke_key_route(Call& call);
 Task<void> rotate_key_route(Call& call);
 Task<void> replay_policy_route(Call& call);
+Task<void> usage_route(Call& call);
 Task<void> health_route(Call& call);
 Task<void> ready_route(Call& call);
 Task<void> metrics_route(Call& call);

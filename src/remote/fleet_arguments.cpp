@@ -162,6 +162,11 @@ void declare_fleet(CLI::App& app, FleetFlags& flags) {
                          "  llorch top\n  llorch top --once\n");
   top->add_flag("--once", flags.command.once, "print it once; so without a terminal");
   json_flag(top, flags, "Print one JSON document, once");
+  auto* const usage = leaf(app, flags, Kind::usage, "usage", "Tokens by tenant and model",
+                           "  llorch usage --since 7d\n"
+                           "  llorch usage --json | jq '.total.tokens_out'\n");
+  usage->add_option("--since", flags.command.since, "so far back: 90m, 24h, 7d (default 24h)");
+  json_flag(usage, flags);
 }
 
 Result<void> finish_fleet(FleetFlags& flags) {

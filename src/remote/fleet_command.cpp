@@ -210,6 +210,8 @@ Task<Result<int>> FleetRun::Parts::carry_out() {
       return replay_script();
     case Kind::policy_rollback:
       return roll_back();
+    case Kind::usage:
+      return show("/v2/usage?" + query_of("since", command_.since), usage_table);
     case Kind::policy_test:
     case Kind::top:
       break;

@@ -32,6 +32,7 @@ struct FleetCommand {
     policy_replay,
     policy_test,  // asks no orchestratord
     top,
+    usage,
   };
   Kind kind = Kind::jobs_list;
   std::string orchestrator_url = "http://127.0.0.1:8080";
@@ -43,7 +44,7 @@ struct FleetCommand {
   std::string status;     // jobs_list: only these; empty: all
   std::string model;      // jobs_list: only these; empty: all
   std::uint64_t limit = 20;
-  std::string since = "24h";  // policy_replay: only decisions made since
+  std::string since = "24h";  // usage; policy_replay: only decisions made since
   std::optional<std::uint64_t>
       replay_most;                     // policy_replay: the newest so many; empty: as it likes
   std::optional<std::uint64_t> after;  // jobs_events: the last number that is not wanted any more

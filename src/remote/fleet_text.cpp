@@ -190,6 +190,31 @@ std::string hooks_text(const json::object& reply) {
   return names.empty() ? "none" : names;
 }
 
+std::string usage_table(const json::object& reply) {
+  Table table({{"TENANT", false, true},
+               {"MODEL", false, true},
+               {"JOBS", true},
+               {"FAILED", true},
+               {"PROMPT", true},
+               {"CACHED", true},
+               {"OUT", true}});
+  const auto add = [&](std::string tenant, std::string model, const json::object& row) {
+    std::vector<std::string> cells = {one_line(tenant), one_line(model)};
+    for (const char* name : {"jobs", "failed", "prompt_tokens", "cached_tokens", "tokens_out"}) {
+      cells.push_back(std::to_string(integer_field(row, name)));
+    }
+    table.add(std::move(cells));
+  };
+  const auto& rows = list_field(reply, "usage");
+  for (const auto& row : rows) {
+    const auto& usage = as_object(row);
+    add(text_field(usage, "tenant"), text_field(usage, "model"), usage);
+  }
+  if (rows.size() > 1) add("total", "", object_field(reply, "total"));
+  return "Tokens since " + one_line(text_field(reply, "since")) + "\n" +
+         (rows.empty() ? "none\n" : table.render());
+}
+
 std::string policy_text(const json::object& policy) {
   const bool loaded = flag_field(policy, "loaded");
   Facts facts;

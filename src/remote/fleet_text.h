@@ -16,6 +16,8 @@ std::string jobs_table(const boost::json::object& reply, WallTime now);
 std::string job_text(const boost::json::object& job);
 // Of GET /v2/workers.
 std::string workers_table(const boost::json::object& reply);
+// Of GET /v2/usage.
+std::string usage_table(const boost::json::object& reply);
 // Of GET /v2/policy: the facts, an empty line, the script. Not safe for a terminal: a script has
 // lines.
 std::string policy_text(const boost::json::object& policy);

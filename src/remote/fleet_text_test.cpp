@@ -120,6 +120,19 @@ TEST(FleetText, ExplainNamesWhatAnExternalServerIsCharged) {
   EXPECT_EQ(text.find("w-1 is"), text.npos) << text;
 }
 
+// clause: O-39
+TEST(FleetText, UsageFitsEightyColumnsAndSumsUp) {
+  const std::string sums =
+      R"("jobs":123456,"failed":1234,"prompt_tokens":1234567890,"cached_tokens":0,"tokens_out":7})";
+  const auto row = R"({"tenant":")" + std::string(60, 't') + R"(","model":")" +
+                   std::string(60, 'm') + "\"," + sums;
+  const auto text = usage_table(object_of(R"({"since":"2030-01-01T00:00:00.000Z","usage":[)" + row +
+                                          "," + row + R"(],"total":{)" + sums + "}"));
+  EXPECT_LE(widest_line(text), 80U) << text;
+  EXPECT_NE(text.find("\ntotal"), text.npos) << text;
+  EXPECT_NE(usage_table({}).find("none"), std::string::npos);
+}
+
 // clause: C-23
 TEST(FleetText, NothingOfTheirsSteersTheTerminal) {
   const std::string evil = R"("\u001b[2J\u001b]0;x\u0007\r\nerror: fake")";

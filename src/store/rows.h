@@ -84,6 +84,14 @@ struct StoredKey {
   bool operator==(const StoredKey&) const = default;
 };
 
+// What the jobs of one tenant and model took together.
+struct StoredUsage {
+  std::string tenant, model;
+  std::int64_t jobs = 0, failed = 0;
+  std::int64_t prompt_tokens = 0, cached_tokens = 0, tokens_out = 0;
+  bool operator==(const StoredUsage&) const = default;
+};
+
 std::string_view wire_name(StoredWorker::Status status);
 std::string_view wire_name(StoredJob::Status status);
 std::string_view wire_name(StoredJob::Route route);

@@ -174,6 +174,27 @@ Result<std::vector<StoredJob>> SqliteReader::jobs(const JobFilter& filter) {
   return jobs_of(sql, values);
 }
 
+Result<std::vector<StoredUsage>> SqliteReader::usage(std::int64_t since_ms) {
+  std::vector<StoredUsage> rows;
+  const auto asked = database_.query(
+      "SELECT tenant, model, count(*), sum(status='failed'), sum(prompt_tokens),"
+      " sum(cached_tokens), sum(tokens_out) FROM jobs WHERE accepted_at_ms>=?1"
+      " GROUP BY tenant, model ORDER BY tenant, model LIMIT ?2",
+      {since_ms, static_cast<std::int64_t>(limits::store_list_max)}, [&](Row& row) {
+        StoredUsage usage;
+        usage.tenant = row.text();
+        usage.model = row.text();
+        usage.jobs = row.integer();
+        usage.failed = row.integer();
+        usage.prompt_tokens = row.integer();
+        usage.cached_tokens = row.integer();
+        usage.tokens_out = row.integer();
+        rows.push_back(std::move(usage));
+      });
+  if (!asked) return fail(asked.error());
+  return rows;
+}
+
 Result<std::vector<StoredJob>> SqliteReader::open_jobs() {
   // At a start nobody else waits, and a large queue may take longer than a read should.
   database_.limit_time(std::nullopt);

@@ -19,6 +19,7 @@ class SqliteReader final : public StoreReader {
   Result<std::optional<StoredJob>> job_of_key(std::string_view tenant,
                                               std::string_view idempotency_key) override;
   Result<std::vector<StoredJob>> jobs(const JobFilter& filter) override;
+  Result<std::vector<StoredUsage>> usage(std::int64_t since_ms) override;
   Result<std::vector<StoredJob>> open_jobs() override;
   Result<std::vector<StoredDecision>> decisions(const JobId& job_id) override;
   Result<DecisionSpan> newest_decisions(std::int64_t since_ms, std::int64_t count_max) override;

@@ -331,6 +331,45 @@ TEST_P(StoreSuite, OpenJobsOfConnectionsThatAreGoneFail) {
   EXPECT_EQ(job("v2"), a_job("v2", 1));
 }
 
+// clause: O-39
+TEST_P(StoreSuite, UsageIsSummedByTenantAndModelSinceThen) {
+  const auto add = [&](const std::string& id, std::int64_t at_ms, const std::string& tenant,
+                       const std::string& model, Status status) {
+    auto stored = a_job(id, at_ms);
+    stored.tenant = tenant;
+    stored.model = model;
+    ASSERT_TRUE(put(InsertJob{stored}));
+    ASSERT_TRUE(put(UpdateJob{.job_id = {id},
+                              .status = status,
+                              .ended_at_ms = at_ms + 1,
+                              .prompt_tokens = 100,
+                              .cached_tokens = 60,
+                              .tokens_out = 7}));
+  };
+  add("old", 10, "a", "qwen", Status::completed);
+  add("1", 20, "b", "qwen", Status::completed);
+  add("2", 21, "a", "qwen", Status::failed);
+  add("3", 22, "a", "qwen", Status::completed);
+  add("4", 23, "a", "phi3", Status::cancelled);
+  const auto rows = store_->read_now([](StoreReader& reader) { return reader.usage(20); });
+  ASSERT_TRUE(rows) << rows.error().message;
+  const auto sum = [](std::string tenant, std::string model, std::int64_t jobs,
+                      std::int64_t failed) {
+    return StoredUsage{.tenant = std::move(tenant),
+                       .model = std::move(model),
+                       .jobs = jobs,
+                       .failed = failed,
+                       .prompt_tokens = 100 * jobs,
+                       .cached_tokens = 60 * jobs,
+                       .tokens_out = 7 * jobs};
+  };
+  EXPECT_EQ(*rows, (std::vector<StoredUsage>{sum("a", "phi3", 1, 0), sum("a", "qwen", 2, 1),
+                                             sum("b", "qwen", 1, 0)}));
+  const auto none = store_->read_now([](StoreReader& reader) { return reader.usage(99); });
+  ASSERT_TRUE(none);
+  EXPECT_TRUE(none->empty());
+}
+
 TEST_P(StoreSuite, DecisionsOfAJobKeepTheirOrder) {
   const StoredDecision first{.job_id = {"1"}, .attempt = 0, .at_ms = 5, .json = "{}"};
   const StoredDecision second{.job_id = {"1"}, .attempt = 1, .at_ms = 4, .json = "[1]"};

@@ -1,4 +1,4 @@
-"""`llorch up`, `down`, `ps` and `run`: the real programs on a root of their own."""
+"""`llorch up`, `down`, `ps`, `run` and `usage`: the real programs on a root of their own."""
 
 import http.server
 import json
@@ -125,3 +125,26 @@ def test_run_refuses_what_it_cannot_load(here):
     silent = here("run", "smollm2")  # stdin is empty
     assert silent.returncode == 2 and "empty" in silent.stderr
     assert processes(here) == {}
+
+
+# clause: O-39
+def test_usage_sums_jobs_by_tenant_and_model(fleet, run):
+    boss = fleet()
+    for tenant, tokens in (("acme", 5), ("acme", 7), ("other", 3)):
+        boss.answer(boss.submit(model="fake", prompt="Hello", max_tokens=tokens, tenant=tenant))
+
+    def ask(*arguments):
+        return run("llorch", "usage", *arguments, LLORCH_ORCHESTRATOR_URL=boss.url)
+
+    def rows():
+        usage = json.loads(ask("--json").stdout)
+        return usage if usage["total"]["tokens_out"] == 15 else None
+    usage = wait_until(rows, "the ends are written")
+    assert [(row["tenant"], row["model"], row["jobs"], row["tokens_out"]) for row in usage["usage"]] == \
+        [("acme", "fake", 2, 12), ("other", "fake", 1, 3)]
+    assert usage["total"]["jobs"] == 3 and usage["total"]["prompt_tokens"] > 0 and usage["version"] == "1.0"
+    table = ask("--since", "7d").stdout
+    assert "acme" in table and "total" in table and all(len(line) <= 80 for line in table.splitlines())
+    for since in ("8d", "0h", "x", "5"):
+        wrong = ask("--since", since)
+        assert wrong.returncode == 2 and "since" in wrong.stderr, since

@@ -161,6 +161,25 @@ class MemoryStore::Reader final : public StoreReader {
     }
     return page;
   }
+  Result<std::vector<StoredUsage>> usage(std::int64_t since_ms) override {
+    std::map<std::pair<std::string, std::string>, StoredUsage> sums;
+    for (const auto& job : store_.jobs_) {
+      if (job.accepted_at_ms < since_ms) continue;
+      auto& sum = sums[{job.tenant, job.model}];
+      sum.tenant = job.tenant;
+      sum.model = job.model;
+      ++sum.jobs;
+      if (job.status == StoredJob::Status::failed) ++sum.failed;
+      sum.prompt_tokens += job.prompt_tokens;
+      sum.cached_tokens += job.cached_tokens;
+      sum.tokens_out += job.tokens_out;
+    }
+    std::vector<StoredUsage> rows;
+    for (const auto& [key, sum] : sums) {
+      if (rows.size() < limits::store_list_max) rows.push_back(sum);
+    }
+    return rows;
+  }
   Result<std::vector<StoredJob>> open_jobs() override {
     auto rows = in_order();
     std::erase_if(rows, [](const StoredJob& job) {
