@@ -72,13 +72,13 @@ net::HttpRequest asked(const char* method, const char* origin) {
 // clause: O-28
 TEST(CrossOrigin, AnswersTheQuestionOfAnAllowedPageOnly) {
   const AllowedNames names{.hosts = {}, .origins = {"https://app.example"}};
-  const auto answer = preflight_response(names, asked("OPTIONS", "https://app.example"));
-  ASSERT_TRUE(answer);
-  EXPECT_EQ(answer->status, 204U);
-  EXPECT_EQ(answer->headers.find("Access-Control-Allow-Origin"), "https://app.example");
-  EXPECT_EQ(answer->headers.find("Access-Control-Allow-Headers"), "authorization,x-stainless-os");
-  EXPECT_EQ(answer->headers.find("Access-Control-Allow-Methods"), "GET, POST, DELETE");
-  EXPECT_FALSE(answer->headers.find("Access-Control-Allow-Credentials"));
+  const auto answer = preflight_response(names, asked("OPTIONS", "https://app.example"))
+                          .value_or(net::HttpResponse{});
+  EXPECT_EQ(answer.status, 204U);
+  EXPECT_EQ(answer.headers.find("Access-Control-Allow-Origin"), "https://app.example");
+  EXPECT_EQ(answer.headers.find("Access-Control-Allow-Headers"), "authorization,x-stainless-os");
+  EXPECT_EQ(answer.headers.find("Access-Control-Allow-Methods"), "GET, POST, DELETE");
+  EXPECT_FALSE(answer.headers.find("Access-Control-Allow-Credentials"));
   EXPECT_FALSE(preflight_response(names, asked("OPTIONS", "https://evil.example")));
   EXPECT_FALSE(preflight_response(names, asked("POST", "https://app.example")));
   EXPECT_FALSE(preflight_response({}, asked("OPTIONS", "https://app.example")));

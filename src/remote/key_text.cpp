@@ -20,10 +20,13 @@ std::string models_of(const json::object& key) {
   return names.empty() ? "all" : names;
 }
 
-// "2030-01-31" of an RFC 3339 time.
-std::string day_of(const std::string& time) {
-  constexpr std::size_t day = 10;
-  return time.substr(0, day);
+// "active", "until 2030-01-31", "expired" or "revoked".
+std::string status_of(const json::object& key) {
+  constexpr std::size_t day = 10;  // of an RFC 3339 time
+  const auto status = text_field(key, "status");
+  const auto expires_at = text_field(key, "expires_at");
+  if (status != "active" || expires_at.empty()) return status;
+  return "until " + expires_at.substr(0, day);
 }
 
 }  // namespace
@@ -37,16 +40,13 @@ std::string keys_table(const json::object& reply) {
                {"TENANT", false, true},
                {"MODELS", false, true},
                {"TOK/MIN", true},
-               {"HIGHEST", false, true},
-               {"EXPIRES"},
                {"STATUS"}});
   for (const auto& entry : keys) {
     const auto& key = as_object(entry);
     const auto bound = integer_field(key, "tokens_per_minute");
     table.add({text_field(key, "key_id"), text_field(key, "name"), text_field(key, "role"),
                text_field(key, "tenant"), models_of(key), bound == 0 ? "" : std::to_string(bound),
-               text_field(key, "highest_priority"), day_of(text_field(key, "expires_at")),
-               text_field(key, "status")});
+               status_of(key)});
   }
   return table.render();
 }

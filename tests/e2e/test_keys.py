@@ -305,7 +305,7 @@ def test_llorch_keys_adds_lists_rotates_and_revokes(guarded, run, as_key):
     (row,) = json.loads(keys("list", "--json").stdout)["keys"]
     assert (row["models"], row["tenant"], row["default_priority"]) == (["a", "b"], "acme", "batch")
     table = keys("list").stdout
-    assert row["key_id"] in table and "60000" in table and "a,b" in table and "active" in table
+    assert row["key_id"] in table and "60000" in table and "a,b" in table and "until 20" in table
     rotated = keys("rotate", row["key_id"])
     assert as_key(boss, secret).get("/v1/models").status_code == 401
     assert as_key(boss, rotated.stdout.strip()).get("/v1/models").status_code == 200

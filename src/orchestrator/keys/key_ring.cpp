@@ -84,9 +84,9 @@ Result<Identity> KeyRing::identify(std::optional<std::string_view> authorization
     return fail(Code::unauthorized,
                 identity.name() + " was revoked at " + time_text(*row.revoked_at_ms));
   }
-  if (has_expired(row, wall_ms)) {
-    return fail(Code::unauthorized,
-                identity.name() + " expired at " + time_text(*row.expires_at_ms));
+  const auto ends_at_ms = row.expires_at_ms.value_or(wall_ms + 1);
+  if (ends_at_ms <= wall_ms) {
+    return fail(Code::unauthorized, identity.name() + " expired at " + time_text(ends_at_ms));
   }
   return identity;
 }
