@@ -1,13 +1,15 @@
 #include "base/log.h"
 
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
 #include <fmt/format.h>
 #include <future>
 #include <iterator>
 #include <memory>
-#include <spdlog/async.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -20,22 +22,79 @@ namespace {
 
 constexpr std::string_view level_names[] = {"debug", "info", "warn", "error"};
 
-spdlog::level::level_enum spdlog_level(LogLevel level) {
-  constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info,
-                                                  spdlog::level::warn, spdlog::level::err};
-  return levels[static_cast<int>(level)];
+// A line waits so long for others: a busy daemon writes a hundred at once, and its log thread is
+// woken a few hundred times a second and not for each of them.
+constexpr std::chrono::milliseconds gather{2};
+
+void write_out(const std::string& bytes) {
+  // What a full or closed stderr does not take is lost; there is nowhere to say so.
+  static_cast<void>(std::fwrite(bytes.data(), 1, bytes.size(), stderr));
 }
 
-// Shared, so that log_close() on another thread takes no logger away that is in use.
-std::shared_ptr<spdlog::logger> logger() {
-  static const auto direct = [] {
-    auto made = std::make_shared<spdlog::logger>("llorch",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
-    made->set_pattern("%v");
-    return made;
-  }();
-  auto opened = spdlog::get("llorch-async");
-  return opened ? opened : direct;
+// Writes lines on a thread of its own. A full queue drops the oldest line: a slow terminal must not
+// stop the engine.
+class LineWriter {
+ public:
+  LineWriter() : thread_([this] { run(); }) {}
+  ~LineWriter() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
+
+  void push(std::string line) {
+    bool first = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (lines_.size() >= limits::log_lines_queued_max) lines_.pop_front();
+      lines_.push_back(std::move(line));
+      first = lines_.size() == 1;
+    }
+    if (first) changed_.notify_one();
+  }
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return stopping_ || !lines_.empty(); });
+      changed_.wait_for(lock, gather, [this] { return stopping_; });
+      const auto lines = std::exchange(lines_, {});
+      if (lines.empty()) return;
+      lock.unlock();
+      std::string bytes;
+      for (const auto& line : lines) bytes += line;
+      write_out(bytes);
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::string> lines_;
+  bool stopping_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+std::atomic<LogLevel> lowest_level{LogLevel::info};
+
+struct OpenWriter {
+  std::mutex mutex;
+  std::shared_ptr<LineWriter> writer;  // shared: log_close() takes none away that is in use
+};
+OpenWriter& open_writer() {
+  static OpenWriter open;
+  return open;
+}
+std::shared_ptr<LineWriter> writer() {
+  auto& open = open_writer();
+  const std::lock_guard lock(open.mutex);
+  return open.writer;
 }
 
 void append_quoted(std::string& out, std::string_view text) {
@@ -69,19 +128,21 @@ void append_value(std::string& out, const LogField& field) {
 }  // namespace
 
 void log_open(LogLevel lowest) {
-  // A full queue drops the oldest line: a slow terminal must not stop the engine.
-  spdlog::init_thread_pool(limits::log_lines_queued_max, 1);
-  auto made = std::make_shared<spdlog::async_logger>(
-      "llorch-async", std::make_shared<spdlog::sinks::stderr_sink_mt>(), spdlog::thread_pool(),
-      spdlog::async_overflow_policy::overrun_oldest);
-  made->set_pattern("%v");
-  made->set_level(spdlog_level(lowest));
-  made->flush_on(spdlog::level::info);
-  spdlog::register_logger(made);
+  lowest_level = lowest;
+  auto opened = std::make_shared<LineWriter>();
+  auto& open = open_writer();
+  const std::lock_guard lock(open.mutex);
+  open.writer = std::move(opened);
 }
 
 void log_close() {
-  spdlog::shutdown();
+  std::shared_ptr<LineWriter> closing;
+  auto& open = open_writer();
+  {
+    const std::lock_guard lock(open.mutex);
+    closing = std::exchange(open.writer, nullptr);
+  }
+  lowest_level = LogLevel::info;
 }
 
 bool log_close_in_time() {
@@ -98,8 +159,7 @@ bool log_close_in_time() {
 
 void log_event(LogLevel level, std::string_view component, std::string_view event,
                std::initializer_list<LogField> fields) {
-  const auto sink = logger();
-  if (!sink->should_log(spdlog_level(level))) return;
+  if (level < lowest_level.load(std::memory_order_relaxed)) return;
   std::string line = fmt::format(R"({{"timestamp":"{}","level":"{}","component":"{}","event":"{}")",
                                  rfc3339(std::chrono::system_clock::now()),
                                  level_names[static_cast<int>(level)], component, event);
@@ -109,8 +169,9 @@ void log_event(LogLevel level, std::string_view component, std::string_view even
     line += ':';
     append_value(line, field);
   }
-  line += '}';
-  sink->log(spdlog_level(level), spdlog::string_view_t(line));
+  line += "}\n";
+  if (const auto opened = writer()) return opened->push(std::move(line));
+  write_out(line);
 }
 
 }  // namespace llorch
