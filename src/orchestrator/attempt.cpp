@@ -47,6 +47,8 @@ class Attempt {
   Task<void> refused(net::ResponseStream& reply);
   Task<void> read_frames(net::ResponseStream& reply);
   Task<void> wait_for_room();
+  void show_readers();
+  bool is_fast();
   Task<void> read_whole(net::ResponseStream& reply);
   Task<std::optional<std::string>> read_body(net::ResponseStream& reply, std::size_t bytes_max);
   bool take(const RelayFrame& frame);
@@ -65,7 +67,8 @@ class Attempt {
   bool aborted_ = false;
   bool over_ = false;  // nothing more is expected of the worker
   SteadyTime progress_told_;
-  SteadyTime read_at_;  // the bytes whose frames are being taken
+  SteadyTime read_at_;    // the bytes whose frames are being taken
+  SteadyTime turned_at_;  // the bytes before
 };
 
 net::HttpRequest Attempt::request() const {
@@ -100,23 +103,19 @@ std::string Attempt::body() const {
 }
 
 Task<void> Attempt::run(net::Url url) {
-  const auto cancel_url = url;
-  bool head = false;
+  net::Abort opening;
   net::ResponseStream* upstream = nullptr;
   job_->abort = [&] {
     aborted_ = true;
+    opening.now();
     if (upstream != nullptr) upstream->close();
-    // Before its head there is nothing to close that the worker would notice.
-    if (!head && !service_.stopped_) {
-      service_.tasks_.spawn(service_.cancel_at_worker(cancel_url, job_->id));
-    }
     job_->room.ring();
   };
   url.target = job_->kind == JobKind::embeddings ? "/v1/embeddings" : "/execute";
   const auto patience =
       job_->kind == JobKind::embeddings ? limits::job_timeout_ms : limits::worker_head_ms;
-  auto opened = co_await service_.client_.open(std::move(url), request(), milliseconds(patience));
-  head = true;
+  auto opened =
+      co_await service_.client_.open(std::move(url), request(), milliseconds(patience), &opening);
   if (opened && current()) {
     upstream = opened->get();
     if (upstream->status() != 200) {
@@ -169,35 +168,55 @@ Task<void> Attempt::read_whole(net::ResponseStream& reply) {
 Task<void> Attempt::read_frames(net::ResponseStream& reply) {
   FrameSplitter splitter;
   while (current() && !over_) {
-    co_await wait_for_room();
+    if (job_->pending.size() > limits::unrelayed_bytes_max) co_await wait_for_room();
     if (job_->reader_left && job_->finished) co_return;
     // Once the answer is whole, what is left is its usage and its end.
     const auto patience = job_->finished ? limits::worker_end_ms : limits::worker_silence_ms;
-    auto bytes = co_await reply.read(milliseconds(patience));
+    const auto got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience));
     if (aborted_ || job_->attempt != number_) co_return;
     read_at_ = service_.clock().now();
-    const bool broken = !bytes || bytes->empty();
+    const bool broken = !got || *got == 0;
     if (broken) {
       co_return fail_with(Failure::worker_lost,
                           {.code = Code::worker_lost,
                            .message = "the stream of worker " + job_->worker_id + " broke off"});
     }
-    if (const auto taken = splitter.feed(*bytes); !taken) {
-      co_return fail_with(Failure::backend, taken.error());
+    if (const auto fits = splitter.check(); !fits) {
+      co_return fail_with(Failure::backend, fits.error());
     }
     RelayFrame frame;
     while (!over_ && current() && splitter.next(frame)) {
       if (!take(frame)) break;
     }
-    if (auto* const journal = service_.journal()) journal->flush();
-    job_->bell.ring();
-    if (!over_) tell_progress();
+    show_readers();
+    if (over_) break;
+    tell_progress();
+    if (is_fast()) co_await service_.pace_.next();
   }
   // The end of the body: a connection that has been read to it serves the next job.
   if (job_->closed && !aborted_) {
     const auto end = co_await reply.read(milliseconds(limits::worker_tail_ms));
     static_cast<void>(end);
   }
+}
+
+// A task's readers hear of its frames once they are written. The one reader of an OpenAI stream is
+// given its bytes at once, but for the last: those it sends together with the end of its reply.
+void Attempt::show_readers() {
+  auto* const journal = service_.journal();
+  if (job_->kind == JobKind::task && journal != nullptr) return journal->show(job_);
+  job_->show_frames();
+  if (job_->pending.empty() && !job_->closed && job_->kind != JobKind::task) return;
+  const bool handed = !job_->closed && job_->hand_over && job_->hand_over();
+  if (!handed) job_->bell.ring();
+}
+
+// A stream whose bytes come faster than a reader can tell is read a little later: what has come by
+// then is one read, one write of the log and one write to the client. The first token never waits.
+bool Attempt::is_fast() {
+  const auto now = service_.clock().now();
+  const auto since_ms = elapsed_ms(std::exchange(turned_at_, now), now);
+  return !job_->tokens.empty() && since_ms < 2.0 * gather_ms;
 }
 
 // A reader that takes nothing makes the worker wait, and is no stall of it.

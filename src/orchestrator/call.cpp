@@ -21,6 +21,10 @@ net::Headers with_shared(const Call& call, net::Headers headers) {
   return headers;
 }
 
+std::shared_ptr<std::string> taken_body(Call& call) {
+  return std::make_shared<std::string>(std::exchange(call.exchange.request().body, std::string()));
+}
+
 Task<void> reply_with(const Call& call, net::HttpResponse response) {
   response.headers = with_shared(call, std::move(response.headers));
   // The client may be gone by then: what becomes of the write is the server's matter.

@@ -2,6 +2,7 @@
 // Threads: the io thread. Lifetime: that of the request's coroutine.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,9 @@ Task<std::shared_ptr<JobRecord>> own_job(Call& call, const JobId& id);
 Task<std::shared_ptr<JobRecord>> own_row(Call& call, const JobId& id);
 
 net::Headers with_shared(const Call& call, net::Headers headers);
+// The request's body; the request holds it no longer.
+std::shared_ptr<std::string> taken_body(Call& call);
+
 Task<void> reply_json(const Call& call, unsigned status, std::string body);
 Task<void> reply_with(const Call& call, net::HttpResponse response);
 Task<void> reply_error(const Call& call, const Error& error);

@@ -7,15 +7,21 @@
 namespace llorch {
 
 Result<void> FrameSplitter::feed(std::string_view bytes) {
+  inbox() += bytes;
+  return check();
+}
+
+std::string& FrameSplitter::inbox() {
   buffer_.erase(0, begin_);
   scanned_ -= begin_;
   begin_ = 0;
-  if (buffer_.size() + bytes.size() > limits::frame_bytes_max) {
-    return fail(Code::too_large, "a frame of the worker's stream is larger than " +
-                                     std::to_string(limits::frame_bytes_max) + " bytes");
-  }
-  buffer_ += bytes;
-  return {};
+  return buffer_;
+}
+
+Result<void> FrameSplitter::check() const {
+  if (buffer_.size() <= limits::frame_bytes_max) return {};
+  return fail(Code::too_large, "a frame of the worker's stream is larger than " +
+                                   std::to_string(limits::frame_bytes_max) + " bytes");
 }
 
 bool FrameSplitter::next(RelayFrame& frame) {

@@ -23,6 +23,10 @@ class FrameSplitter {
  public:
   // Takes the next bytes, split anywhere. Errors: too_large (a frame over the limit).
   Result<void> feed(std::string_view bytes);
+  // The same without a copy: where the next bytes are to be put, behind what is there, and then
+  // whether they are too many.
+  std::string& inbox();
+  Result<void> check() const;
   // The next whole frame; false: more bytes are needed. Comments are skipped.
   bool next(RelayFrame& frame);
 

@@ -44,6 +44,18 @@ TEST(FrameSplitter, GivesTheSameFramesHoweverTheBytesArrive) {
   }
 }
 
+TEST(FrameSplitter, TakesBytesPutIntoItsInbox) {
+  FrameSplitter splitter;
+  RelayFrame frame;
+  splitter.inbox() += stream.substr(0, 30);
+  while (splitter.next(frame)) EXPECT_EQ(frame.type, "started");
+  splitter.inbox() += stream.substr(30);
+  ASSERT_TRUE(splitter.check());
+  std::string last;
+  while (splitter.next(frame)) last = frame.rest;
+  EXPECT_EQ(last, "data: {\"t\":\"x\"}\n\n");
+}
+
 TEST(FrameSplitter, RefusesAFrameOverTheLimit) {
   FrameSplitter splitter;
   const std::string part(limits::frame_bytes_max / 2, 'x');

@@ -66,7 +66,11 @@ struct JobRecord {
   std::deque<KeptFrame> frames;
   std::string metrics;  // the newest frame of them; live only
   std::uint64_t metrics_count = 0;
-  std::string pending;   // bytes that the one reader has not taken
+  std::int64_t shown_seq =
+      -1;               // of the last of them that has been written down: readers may have it
+  std::string pending;  // bytes that the one reader has not taken
+  // Gives `pending` to the one reader at once. False: it does not take it, so ring the bell.
+  std::function<bool()> hand_over;
   std::string whole;     // the reply of a request that does not stream
   bool started = false;  // its started frame has been kept
   bool opened = false;   // the frame before the first token of an OpenAI stream has been passed on
@@ -86,6 +90,14 @@ struct JobRecord {
   const Error* error() const { return end && end->error ? &*end->error : nullptr; }
   std::int64_t tokens_out() const {
     return std::max(static_cast<std::int64_t>(tokens.size()), tokens_stored);
+  }
+  void show_frames() { shown_seq = frames.empty() ? -1 : frames.back().seq; }
+  bool all_shown() const { return frames.empty() || frames.back().seq <= shown_seq; }
+  // Of what stays in memory after its end. The bytes for a reader of /v1 go with its connection.
+  std::size_t bytes_kept() const {
+    std::size_t bytes = sizeof *this + tokens.capacity() * sizeof(Token) + metrics.size();
+    for (const auto& frame : frames) bytes += sizeof frame + frame.bytes.capacity();
+    return bytes;
   }
   bool openai() const { return kind == JobKind::chat || kind == JobKind::completions; }
   std::int64_t next_seq() const {

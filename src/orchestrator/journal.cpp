@@ -133,6 +133,19 @@ void Journal::flush() {
             {{"message", written.error().message}});
 }
 
+void Journal::show(std::shared_ptr<JobRecord> job) {
+  to_show_.push_back(std::move(job));
+  if (to_show_.size() == 1) asio::post(executor_, [this] { show_all(); });
+}
+
+void Journal::show_all() {
+  flush();
+  for (const auto& job : std::exchange(to_show_, {})) {
+    job->show_frames();
+    job->bell.ring();
+  }
+}
+
 namespace {
 
 std::string folded_from_memory(const JobRecord& job) {

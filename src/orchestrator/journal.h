@@ -41,6 +41,9 @@ class Journal {
   // One frame, with the worker's id line; it may be sent after flush().
   void keep(const JobId& id, std::int64_t seq, std::string_view frame);
   void flush();
+  // Flushes once all that has arrived by now has been taken in, and shows the job's readers its
+  // frames then: one write(2) for the frames of many jobs.
+  void show(std::shared_ptr<JobRecord> job);
   // Its last frame has been kept. An end that cannot be written is kept, and tried again; that of a
   // job of /v1 is written behind.
   void ended(std::shared_ptr<JobRecord> job);
@@ -80,7 +83,10 @@ class Journal {
   SteadyTime log_failed_at_;
   bool log_fails_ = false;              // said once
   std::unordered_set<JobId> unlogged_;  // a frame of theirs could not be kept: none is, after it
+  void show_all();
+
   std::vector<std::shared_ptr<JobRecord>> unwritten_ends_;
+  std::vector<std::shared_ptr<JobRecord>> to_show_;
   SteadyTime tried_at_;
 };
 

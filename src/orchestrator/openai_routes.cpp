@@ -71,6 +71,72 @@ Task<void> first_bytes(const Call& call, JobRecord& job) {
   }
 }
 
+// While it lives an attempt gives the bytes that arrive straight to the connection.
+class HandOver {
+ public:
+  HandOver(net::Exchange& exchange, JobRecord& job, const Clock& clock)
+      : exchange_(exchange), job_(job), clock_(clock), sent_at_(clock.now()) {
+    job_.hand_over = [this] { return take(); };
+  }
+  ~HandOver() { job_.hand_over = nullptr; }
+  HandOver(const HandOver&) = delete;
+  HandOver& operator=(const HandOver&) = delete;
+
+  // Until a silent stream wants a comment; one that waits in the queue wants them more often.
+  milliseconds patience() const {
+    const auto silent = static_cast<std::int64_t>(elapsed_ms(sent_at_, clock_.now()));
+    const bool waits = job_.status == JobStatus::queued;
+    if (waits && !told_) return milliseconds::zero();
+    const auto most = waits ? limits::queued_comment_ms : limits::sse_comment_ms;
+    return milliseconds(std::max<std::int64_t>(most - silent, 0));
+  }
+  void sent() {
+    sent_at_ = clock_.now();
+    told_ = true;
+  }
+
+ private:
+  bool take() {
+    if (!exchange_.offer(job_.pending)) return false;
+    job_.pending.clear();
+    sent();
+    return !exchange_.behind() && !exchange_.disconnected();
+  }
+
+  net::Exchange& exchange_;
+  JobRecord& job_;
+  const Clock& clock_;
+  SteadyTime sent_at_;
+  bool told_ = false;  // something: a stream that waits says at once where in the queue it stands
+};
+
+// Sends what arrives until the stream is closed. False: the client has left.
+Task<bool> send_stream(Call& call, JobRecord& job) {
+  HandOver straight(call.exchange, job, call.service.clock());
+  std::string bytes;
+  while (!call.exchange.disconnected()) {
+    if (job.closed) co_return true;
+    if (!job.pending.empty() || call.exchange.behind()) {
+      bytes.clear();
+      bytes.swap(job.pending);
+      if (bytes.size() > limits::unrelayed_bytes_max / 2) job.room.ring();
+      const auto sent = co_await call.exchange.write(bytes);
+      if (!sent) co_return false;
+      straight.sent();
+      continue;
+    }
+    std::string().swap(bytes);  // most streams are never here again
+    const bool rung = co_await job.bell.wait_for(straight.patience());
+    if (rung || straight.patience() > milliseconds::zero()) continue;
+    auto comment = queued_comment(call.service, job);
+    if (comment.empty()) comment = sse_comment;
+    const auto sent = co_await call.exchange.write(comment);
+    if (!sent) co_return false;
+    straight.sent();
+  }
+  co_return false;
+}
+
 Task<void> stream_reply(Call& call, JobRecord& job) {
   co_await first_bytes(call, job);
   const auto* const failed = job.tokens.empty() ? job.error() : nullptr;
@@ -79,32 +145,13 @@ Task<void> stream_reply(Call& call, JobRecord& job) {
   headers.add("Cache-Control", "no-cache");
   headers.add("X-Accel-Buffering", "no");
   headers = with_shared(call, std::move(headers));
-  const auto begun = co_await call.exchange.begin_stream(200, std::move(headers));
+  const auto first = std::exchange(job.pending, {});
+  const auto begun = co_await call.exchange.begin_stream(200, std::move(headers), first);
   if (!begun) co_return;
-  std::string bytes;
-  bool told = false;  // where in the queue it stands
-  while (!call.exchange.disconnected()) {
-    if (!job.pending.empty()) {
-      bytes.clear();
-      bytes.swap(job.pending);
-      if (bytes.size() > limits::unrelayed_bytes_max / 2) job.room.ring();
-      const auto sent = co_await call.exchange.write(bytes);
-      if (!sent) co_return;
-      continue;
-    }
-    if (job.closed) break;
-    const bool waits = job.status == JobStatus::queued;
-    if (!waits || std::exchange(told, true)) {
-      const auto silence = waits ? limits::queued_comment_ms : limits::sse_comment_ms;
-      const bool rung = co_await job.bell.wait_for(milliseconds(silence));
-      if (rung) continue;
-    }
-    auto comment = queued_comment(call.service, job);
-    if (comment.empty()) comment = sse_comment;
-    const auto sent = co_await call.exchange.write(comment);
-    if (!sent) co_return;
-  }
-  const auto ended = co_await call.exchange.end_stream();
+  const bool whole = co_await send_stream(call, job);
+  if (!whole) co_return;
+  const auto last = std::exchange(job.pending, {});
+  const auto ended = co_await call.exchange.end_stream(last);
   static_cast<void>(ended);
 }
 
@@ -161,8 +208,11 @@ Task<bool> refuses(Call& call, const std::string& model, const std::string& capa
 }
 
 Task<void> generate(Call& call, OpenAiRoute route) {
-  auto body = std::exchange(call.exchange.request().body, std::string());
-  auto request = decode_openai_request(route, body);
+  const auto body = taken_body(call);
+  const BodyDecoder::How<OpenAiRequest> how = [route](std::string_view text) {
+    return decode_openai_request(route, text);
+  };
+  auto request = co_await call.service.decoder().decode<OpenAiRequest>(body, how);
   if (!request) co_return co_await reply_error(call, request.error());
   request->model = call.service.model_named(std::move(request->model));
   const bool chat = route == OpenAiRoute::chat_completions;
@@ -170,7 +220,7 @@ Task<void> generate(Call& call, OpenAiRoute route) {
   const bool refused = co_await refuses(call, request->model, capability);
   if (refused) co_return;
   auto submission = openai_submission(call.service, call.identity, std::move(*request),
-                                      std::move(body), call.correlation_id);
+                                      std::move(*body), call.correlation_id);
   co_await run_submission(call, std::move(submission));
 }
 
@@ -207,14 +257,15 @@ Task<void> completions_route(Call& call) {
 }
 
 Task<void> embeddings_route(Call& call) {
-  auto body = std::exchange(call.exchange.request().body, std::string());
-  auto request = decode_embedding_request(body);
+  const auto body = taken_body(call);
+  const BodyDecoder::How<EmbeddingRequest> how = decode_embedding_request;
+  auto request = co_await call.service.decoder().decode<EmbeddingRequest>(body, how);
   if (!request) co_return co_await reply_error(call, request.error());
   request->model = call.service.model_named(std::move(request->model));
   const std::string capability = "embeddings";
   const bool refused = co_await refuses(call, request->model, capability);
   if (refused) co_return;
-  auto submission = embedding_submission(call.service, call.identity, *request, std::move(body),
+  auto submission = embedding_submission(call.service, call.identity, *request, std::move(*body),
                                          call.correlation_id);
   co_await run_submission(call, std::move(submission));
 }

@@ -144,6 +144,7 @@ void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame) {
   KeptFrame kept{.seq = seq, .bytes = "id: " + std::to_string(seq) + "\n"};
   kept.bytes += frame.substr(std::min(line.size() + 1, frame.size()));
   job.frames.push_back(std::move(kept));
+  job.show_frames();
 }
 
 Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clock, Store& store,

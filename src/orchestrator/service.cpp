@@ -90,6 +90,8 @@ Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& opti
       core_(core_options(options), policy),
       client_(io),
       tasks_(io.get_executor()),
+      decoder_(io.get_executor()),
+      pace_(io.get_executor(), milliseconds(gather_ms)),
       keys_(options.api_token),
       key_turns_(io.get_executor()) {}
 
@@ -274,6 +276,7 @@ void Orchestrator::carry_out(EndJob& action) {
   }
   if (journal_ != nullptr && job->admitted) journal_->ended(job);
   settle_quota(*job);
+  job->show_frames();
   job->body.clear();
   job->request = {};
   job->abort = nullptr;
@@ -287,7 +290,12 @@ void Orchestrator::carry_out(EndJob& action) {
              {"attempt", static_cast<std::int64_t>(job->attempt)},
              {"tokens_out", static_cast<std::int64_t>(job->tokens.size())},
              {"code", job->error() == nullptr ? "" : wire_name(job->error()->code)}});
-  ended_.push_back(job->id);
+  auto bytes = job->bytes_kept();
+  const auto decided = decisions_.find(job->id);
+  if (decided != decisions_.end()) {
+    for (const auto& text : decided->second) bytes += text.size();
+  }
+  ended_.add(job->id, bytes, clock_.now());
   forget_ended();
 }
 
@@ -300,10 +308,9 @@ void Orchestrator::settle_quota(const JobRecord& job) {
 }
 
 void Orchestrator::forget_ended() {
-  while (ended_.size() > limits::ended_jobs_max) {
-    jobs_.erase(ended_.front());
-    decisions_.erase(ended_.front());
-    ended_.pop_front();
+  for (const auto& id : ended_.surplus(clock_.now())) {
+    jobs_.erase(id);
+    decisions_.erase(id);
   }
 }
 
@@ -394,27 +401,13 @@ Task<void> Orchestrator::probe(std::string worker_id, net::Url url) {
   if (!stopped_) tell(WorkerProbed{std::move(worker_id), good});
 }
 
-Task<void> Orchestrator::cancel_at_worker(net::Url url, JobId id) {
-  url.target = "/cancel";
-  net::HttpRequest request;
-  request.method = "POST";
-  request.headers.add("Content-Type", "application/json");
-  if (!options_.worker_token.empty()) {
-    request.headers.add("Authorization", "Bearer " + options_.worker_token);
-  }
-  request.body = encode_cancel(id);
-  // Best effort: a worker that is gone has no job left to cancel.
-  const auto reply = co_await client_.fetch(std::move(url), std::move(request),
-                                            milliseconds(limits::worker_cancel_ms));
-  static_cast<void>(reply);
-}
-
 Task<void> Orchestrator::keep_time() {
   while (!stopped_) {
     co_await net::sleep_for(milliseconds(limits::tick_ms));
     if (stopped_) break;
     tell(TimePassed{});
     cancel_abandoned();
+    forget_ended();
     if (policy_host_ != nullptr) policy_host_->tick();
     if (journal_ != nullptr) journal_->try_again();
     const auto now = clock_.now();

@@ -14,8 +14,11 @@
 
 #include "base/clock.h"
 #include "net/client.h"
+#include "net/pace.h"
 #include "net/task_group.h"
+#include "orchestrator/body_decoder.h"
 #include "orchestrator/core/core.h"
+#include "orchestrator/ended_jobs.h"
 #include "orchestrator/external_server.h"
 #include "orchestrator/job_record.h"
 #include "orchestrator/journal.h"
@@ -73,6 +76,7 @@ class Orchestrator {
   WorkerOwners& worker_owners() { return worker_owners_; }
   PolicyReplay& replays() { return *replays_; }
   KeyTurns& key_turns() { return key_turns_; }
+  BodyDecoder& decoder() { return decoder_; }
   const std::unordered_map<JobId, std::shared_ptr<JobRecord>>& jobs() const { return jobs_; }
 
   // One event for the decision machine.
@@ -126,7 +130,6 @@ class Orchestrator {
   void carry_out(ForgetWorker& action);
   void carry_out(Record& action);
   Task<void> probe(std::string worker_id, net::Url url);
-  Task<void> cancel_at_worker(net::Url url, JobId id);
   bool admit(JobRecord& job);
   void note_token(JobRecord& job, SteadyTime at);
   void forget_row(const std::string& worker_id);
@@ -143,8 +146,10 @@ class Orchestrator {
   Core core_;
   net::HttpClient client_;
   net::TaskGroup tasks_;
+  BodyDecoder decoder_;
+  net::Pace pace_;  // of streams that come fast
   std::unordered_map<JobId, std::shared_ptr<JobRecord>> jobs_;
-  std::deque<JobId> ended_;  // oldest first
+  EndedJobs ended_;
   std::unordered_map<JobId, std::vector<std::string>> decisions_;
   KeyRing keys_;
   WorkerOwners worker_owners_;
@@ -162,6 +167,9 @@ class Orchestrator {
   bool stopped_ = false;
   ServiceFigures figures_;
 };
+
+// Frames that come within it are relayed together; no engine for people writes faster.
+inline constexpr std::int64_t gather_ms = 1;
 
 // Where a worker listens. The path is "/".
 net::Url worker_url(const Registration& registration);

@@ -75,7 +75,7 @@ std::string unread(const Orchestrator& service, const JobRecord& job, std::int64
   const auto from = std::upper_bound(
       job.frames.begin(), job.frames.end(), seq,
       [](std::int64_t after, const KeptFrame& frame) { return after < frame.seq; });
-  for (auto frame = from; frame != job.frames.end(); ++frame) {
+  for (auto frame = from; frame != job.frames.end() && frame->seq <= job.shown_seq; ++frame) {
     bytes += frame->bytes;
     seq = frame->seq;
     if (bytes.size() > limits::unrelayed_bytes_max) return bytes;  // the rest in the next turn
@@ -114,7 +114,7 @@ Task<void> task_events_route(Call& call) {
       if (!sent) co_return;
       continue;
     }
-    if (job->closed) break;
+    if (job->closed && job->all_shown()) break;
     const bool rung = co_await job->bell.wait_for(milliseconds(limits::sse_comment_ms));
     if (rung) continue;
     auto comment = queued_comment(call.service, *job);

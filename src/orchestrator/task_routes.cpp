@@ -94,8 +94,10 @@ Task<void> submit_task_route(Call& call) {
     const Error error{.code = Code::draining, .message = "orchestratord is stopping"};
     co_return co_await reply_error(call, error);
   }
-  auto body = std::exchange(call.exchange.request().body, std::string());
-  auto task = decode_task(body);
+  const auto sent = taken_body(call);
+  const BodyDecoder::How<TaskRequest> how = decode_task;
+  auto task = co_await call.service.decoder().decode<TaskRequest>(sent, how);
+  const auto& body = *sent;
   if (!task) co_return co_await reply_error(call, task.error());
   task->model = call.service.model_named(std::move(task->model));
   if (const auto allowed = call.identity.rule(*task); !allowed) {
