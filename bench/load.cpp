@@ -50,6 +50,20 @@ std::string kind_of(const Error& error) {
   }
 }
 
+std::string target_of(Route route) {
+  if (route == Route::tasks) return "/v2/tasks";
+  return route == Route::chat ? "/v1/chat/completions" : "/v1/completions";
+}
+
+// Of the reply to POST /v2/tasks; of a refusal "refused", whose events are a 404.
+std::string job_id_in(std::string_view reply) {
+  constexpr std::string_view name = R"("job_id":")";
+  const auto at = reply.find(name);
+  if (at == reply.npos) return "refused";
+  const auto value = reply.substr(at + name.size());
+  return std::string(value.substr(0, value.find('"')));
+}
+
 // How a request ended: empty, or the kind of its failure.
 struct Outcome {
   std::string error;
@@ -135,8 +149,15 @@ class LoadRun {
     if (options_.fresh) request.headers.add("Connection", "close");
     request.body = std::move(body);
     net::Url url = url_;
-    url.target = options_.route == Route::chat ? "/v1/chat/completions" : "/v1/completions";
+    url.target = target_of(options_.route);
     if (time_left() <= milliseconds::zero()) co_return fail(Code::timeout, "the run's limit");
+    if (options_.route == Route::tasks) {
+      auto submitting = client_.fetch(url, std::move(request), time_left());
+      const auto accepted = co_await std::move(submitting);
+      if (!accepted) co_return fail(accepted.error());
+      url.target += "/" + job_id_in(accepted->body) + "/events";
+      request = net::HttpRequest();
+    }
     auto opening = client_.open(std::move(url), std::move(request), time_left());
     auto stream = co_await std::move(opening);
     co_return stream;

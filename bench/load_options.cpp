@@ -10,7 +10,7 @@ namespace llorch::bench {
 namespace {
 
 // Bounds that keep a mistyped flag from eating the machine that measures.
-constexpr std::uint32_t concurrency_max = 4'096;
+constexpr std::uint32_t concurrency_max = 16'384;
 constexpr std::uint32_t requests_max = 1'000'000;
 constexpr std::uint32_t words_max = 100'000;
 
@@ -26,9 +26,10 @@ std::variant<LoadOptions, int> parse_load_options(int argc, const char* const* a
   dress(app, "llorch-load", "Puts load on an OpenAI-compatible server and measures it", examples);
   app.add_option("--url", options.url, "server, without /v1");
   app.add_option("--model", options.model, "model named in the requests");
-  app.add_option("--route", options.route, "chat or completions")
+  app.add_option("--route", options.route,
+                 "chat, completions or tasks (POST /v2/tasks, and its events)")
       ->transform(CLI::Transformer(std::map<std::string, Route>{
-          {"chat", Route::chat}, {"completions", Route::completions}}));
+          {"chat", Route::chat}, {"completions", Route::completions}, {"tasks", Route::tasks}}));
   app.add_option("--concurrency", options.concurrency, "requests in flight")
       ->check(CLI::Range(1u, concurrency_max));
   app.add_option("--requests", options.requests, "requests in all")

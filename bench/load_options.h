@@ -9,7 +9,7 @@
 
 namespace llorch::bench {
 
-enum class Route { chat, completions };
+enum class Route { chat, completions, tasks };  // tasks: of orchestratord, submitted and then read
 
 struct LoadOptions {
   std::string url = "http://127.0.0.1:8080";

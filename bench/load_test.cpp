@@ -37,6 +37,10 @@ TEST(RequestBody, IsWhatTheRouteWants) {
             R"("ignore_eos":true})");
   options.route = Route::completions;
   EXPECT_TRUE(request_body(options, "a", 5).starts_with(R"({"model":"m","prompt":"a",)"));
+  options.route = Route::tasks;
+  EXPECT_EQ(
+      request_body(options, "a", 5),
+      R"({"model":"m","prompt":"a","max_tokens":5,"seed":3,"temperature":0,"ignore_eos":true})");
 }
 
 TEST(CarriesText, TellsTokensFromOtherFrames) {
@@ -81,6 +85,18 @@ TEST(StreamReader, TimesWritesAndBelievesTheUsageFrame) {
   EXPECT_EQ(reader.tokens_out(), 5u);
   EXPECT_EQ(reader.prompt_tokens(), 7u);
   EXPECT_EQ(reader.tokens_per_s(), 4 * 1000 / 20.0);
+}
+
+TEST(StreamReader, FollowsTheEventsOfATask) {
+  StreamReader reader(SteadyTime{});
+  ASSERT_TRUE(reader.feed("event: queued\ndata: {}\n\nevent: token\ndata: {\"t\":\"a\"}\n\n",
+                          SteadyTime{} + milliseconds(3)));
+  EXPECT_EQ(reader.ttft_ms(), 3);
+  EXPECT_FALSE(reader.done());
+  ASSERT_TRUE(reader.feed("event: end\ndata: {\"tokens_out\":9}\n\n", SteadyTime{}));
+  EXPECT_TRUE(reader.done());
+  EXPECT_EQ(reader.tokens_out(), 9u);
+  EXPECT_FALSE(reader.feed("event: error\ndata: {\"error\":{}}\n\n", SteadyTime{}));
 }
 
 TEST(StreamReader, SeesAnErrorInsideTheStream) {

@@ -57,8 +57,10 @@ std::string request_body(const LoadOptions& options, const std::string& prompt,
     out.string("prompt", prompt);
   }
   out.unsigned_integer("max_tokens", max_tokens).unsigned_integer("seed", options.seed);
-  out.raw("temperature", "0").boolean("stream", true);
-  out.raw("stream_options", R"({"include_usage":true})");
+  out.raw("temperature", "0");
+  if (options.route != Route::tasks) {
+    out.boolean("stream", true).raw("stream_options", R"({"include_usage":true})");
+  }
   if (options.ignore_eos) out.boolean("ignore_eos", true);
   out.end();
   return body;

@@ -40,10 +40,13 @@ Result<void> StreamReader::feed(std::string_view bytes, SteadyTime now) {
   for (const SseEvent& event : events_) {
     if (event.data == "[DONE]") {
       done_ = true;
-    } else if (event.data.starts_with(R"({"error":)")) {
+    } else if (event.type == "end") {
+      done_ = true;
+      usage_out_ = number_after(event.data, R"("tokens_out":)");
+    } else if (event.type == "error" || event.data.starts_with(R"({"error":)")) {
       return fail(Code::backend_error, event.data);
     } else {
-      if (carries_text(event.data)) {
+      if (event.type == "token" || carries_text(event.data)) {
         ++frames_;
         text_came = true;
       }

@@ -22,7 +22,7 @@ class StreamReader {
   // Bytes that came at `now`. Errors: too_large, backend_error (the stream holds an error).
   Result<void> feed(std::string_view bytes, SteadyTime now);
 
-  bool done() const { return done_; }  // "data: [DONE]" came
+  bool done() const { return done_; }  // "data: [DONE]" came, or the end of a task
   std::uint64_t frames() const { return frames_; }
   // Of the usage frame; without one, the frames that carried text.
   std::uint64_t tokens_out() const { return usage_out_.value_or(frames_); }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building llorch needs and this machine lacks; with --test, what its tests need too.
-#   tools/setup.sh [--test] [--no-packages]
+# Installs what building llorch needs and this machine lacks; with --test, what its tests need too;
+# with --bench, what measurements beside other programs need.
+#   tools/setup.sh [--test] [--bench] [--no-packages]
 # Debian 12 and Ubuntu 24.04, as root or with sudo. Done already: under a second, nothing changed.
 # --no-packages leaves the system's packages to you: only sources, venv and node modules.
 set -euo pipefail
@@ -9,12 +10,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/llama_release.sh"
 export DEBIAN_FRONTEND=noninteractive
 
 for_tests=false
+for_bench=false
 with_packages=true
 for argument in "$@"; do
   case "$argument" in
     --test) for_tests=true ;;
+    --bench) for_bench=true ;;
     --no-packages) with_packages=false ;;
-    *) stop_with "setup: unknown argument '$argument'" "tools/setup.sh [--test] [--no-packages]" 2 ;;
+    *) stop_with "setup: unknown argument '$argument'" "tools/setup.sh [--test] [--bench] [--no-packages]" 2 ;;
   esac
 done
 
@@ -34,6 +37,7 @@ tool_list() {
     echo clang++-19:clang-19 clang-format-19:clang-format-19 clang-tidy-19:clang-tidy-19 \
       llvm-symbolizer-19:llvm-19 shellcheck:shellcheck node:nodejs npm:npm sshd:openssh-server
   fi
+  if $for_bench; then echo nginx:nginx-light; fi
 }
 
 # Libraries, by package. Boost is named by version: Debian's default (1.74) is too old and cannot be
