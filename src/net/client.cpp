@@ -119,6 +119,7 @@ class ResponseStream::State {
 
   const HttpResponse& response() const { return head_.response; }
   Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms);
+  void forget_headers() { head_.response.headers = Headers(); }
   void close();
 
  private:
@@ -179,10 +180,10 @@ Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into,
     if (!in.empty()) {
       taken = take(in.bytes(), into);
       in.consume(in.size());
-      in.release_if_empty();
     }
     error_code error;
     if (taken && !body_ended_ && into.size() == before) {
+      in.release_if_empty();
       reading_ = true;
       connection_->transport.arm(idle_ms);
       if (connection_->transport.plain()) {
@@ -239,6 +240,9 @@ unsigned ResponseStream::status() const {
 }
 const Headers& ResponseStream::headers() const {
   return state_->response().headers;
+}
+void ResponseStream::forget_headers() {
+  state_->forget_headers();
 }
 void ResponseStream::close() {
   state_->close();

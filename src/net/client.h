@@ -50,6 +50,8 @@ class ResponseStream {
 
   unsigned status() const;
   const Headers& headers() const;
+  // Frees them: a stream may last for minutes, and there may be thousands.
+  void forget_headers();
 
   // The next bytes of the body, as they come; an empty string is its clean end, again and again.
   // Errors: unreachable (cut before the end, or broken framing), timeout (nothing for `idle`).

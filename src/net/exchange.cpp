@@ -63,6 +63,7 @@ Task<Result<void>> Exchange::begin_stream(unsigned status, Headers headers,
   const std::string begun = with_body ? at.framed(first).text() : std::string();
   const Result<void> sent = co_await at.send_head(status, headers, framing, begun);
   if (sent) at.reply_ = Connection::Reply::streaming;
+  std::string().swap(at.head_);  // a stream may last for minutes
   co_return sent;
 }
 

@@ -21,7 +21,8 @@ void set_option(int socket, int level, int name, int value) {
 
 // A writer whose peer reads as fast as it writes yields now and then, so that others get a turn.
 constexpr unsigned writes_at_once_max = 16;
-constexpr std::size_t in_bytes_min = 2 * limits::kib;  // a head of an SDK is 500..1 500 bytes
+// A head of an SDK is 500..1 500 bytes; blocks of up to 1 032 are what glibc keeps at hand.
+constexpr std::size_t in_bytes_min = 1'000;
 
 asio::const_buffer as_buffer(std::string_view bytes) {
   return {bytes.data(), bytes.size()};

@@ -166,6 +166,7 @@ Task<void> Attempt::read_whole(net::ResponseStream& reply) {
 }
 
 Task<void> Attempt::read_frames(net::ResponseStream& reply) {
+  reply.forget_headers();
   FrameSplitter splitter;
   while (current() && !over_) {
     if (job_->pending.size() > limits::unrelayed_bytes_max) co_await wait_for_room();

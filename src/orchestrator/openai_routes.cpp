@@ -171,13 +171,13 @@ Task<void> whole_reply(Call& call, JobRecord& job) {
 }
 
 // An OpenAI job lives with its connection.
-Task<void> run_submission(Call& call, Submission submission) {
-  if (const auto wrong = header_fields(call, submission)) {
-    co_return co_await reply_error(call, *wrong);
-  }
-  const auto job = submission.job;
+Task<void> run_submission(Call& call, std::unique_ptr<Submission> submission) {
+  if (!submission) co_return;
+  const auto job = submission->job;
   call.job_id = job->id.value;
-  call.service.submit(job, std::move(submission.spec));
+  call.exchange.request().headers = net::Headers();  // all of them have been looked at
+  call.service.submit(job, std::move(submission->spec));
+  submission.reset();
   call.exchange.on_disconnect([&service = call.service, job] {
     service.cancel(job->id, "client_gone");
     job->bell.ring();
@@ -207,21 +207,50 @@ Task<bool> refuses(Call& call, const std::string& model, const std::string& capa
   co_return true;
 }
 
-Task<void> generate(Call& call, OpenAiRoute route) {
+// Apart from what follows: a stream that lasts for minutes holds no decoded request. Null: refused.
+Task<std::unique_ptr<Submission>> accept_generation(Call& call, OpenAiRoute route) {
   const auto body = taken_body(call);
   const BodyDecoder::How<OpenAiRequest> how = [route](std::string_view text) {
     return decode_openai_request(route, text);
   };
   auto request = co_await call.service.decoder().decode<OpenAiRequest>(body, how);
-  if (!request) co_return co_await reply_error(call, request.error());
+  if (!request) {
+    co_await reply_error(call, request.error());
+    co_return nullptr;
+  }
   request->model = call.service.model_named(std::move(request->model));
   const bool chat = route == OpenAiRoute::chat_completions;
   const std::string capability = chat ? "chat" : "completions";
   const bool refused = co_await refuses(call, request->model, capability);
-  if (refused) co_return;
+  if (refused) co_return nullptr;
   auto submission = openai_submission(call.service, call.identity, std::move(*request),
                                       std::move(*body), call.correlation_id);
-  co_await run_submission(call, std::move(submission));
+  if (const auto wrong = header_fields(call, submission)) {
+    co_await reply_error(call, *wrong);
+    co_return nullptr;
+  }
+  co_return std::make_unique<Submission>(std::move(submission));
+}
+
+Task<std::unique_ptr<Submission>> accept_embedding(Call& call) {
+  const auto body = taken_body(call);
+  const BodyDecoder::How<EmbeddingRequest> how = decode_embedding_request;
+  auto request = co_await call.service.decoder().decode<EmbeddingRequest>(body, how);
+  if (!request) {
+    co_await reply_error(call, request.error());
+    co_return nullptr;
+  }
+  request->model = call.service.model_named(std::move(request->model));
+  const std::string capability = "embeddings";
+  const bool refused = co_await refuses(call, request->model, capability);
+  if (refused) co_return nullptr;
+  auto submission = embedding_submission(call.service, call.identity, *request, std::move(*body),
+                                         call.correlation_id);
+  if (const auto wrong = header_fields(call, submission)) {
+    co_await reply_error(call, *wrong);
+    co_return nullptr;
+  }
+  co_return std::make_unique<Submission>(std::move(submission));
 }
 
 // One entry a model that the caller may use, "ready" when any of its workers is.
@@ -249,24 +278,17 @@ std::map<std::string, ModelEntry> served_models(const Orchestrator& service,
 }  // namespace
 
 Task<void> chat_route(Call& call) {
-  co_await generate(call, OpenAiRoute::chat_completions);
+  auto submission = co_await accept_generation(call, OpenAiRoute::chat_completions);
+  co_await run_submission(call, std::move(submission));
 }
 
 Task<void> completions_route(Call& call) {
-  co_await generate(call, OpenAiRoute::completions);
+  auto submission = co_await accept_generation(call, OpenAiRoute::completions);
+  co_await run_submission(call, std::move(submission));
 }
 
 Task<void> embeddings_route(Call& call) {
-  const auto body = taken_body(call);
-  const BodyDecoder::How<EmbeddingRequest> how = decode_embedding_request;
-  auto request = co_await call.service.decoder().decode<EmbeddingRequest>(body, how);
-  if (!request) co_return co_await reply_error(call, request.error());
-  request->model = call.service.model_named(std::move(request->model));
-  const std::string capability = "embeddings";
-  const bool refused = co_await refuses(call, request->model, capability);
-  if (refused) co_return;
-  auto submission = embedding_submission(call.service, call.identity, *request, std::move(*body),
-                                         call.correlation_id);
+  auto submission = co_await accept_embedding(call);
   co_await run_submission(call, std::move(submission));
 }
 
