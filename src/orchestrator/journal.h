@@ -64,7 +64,7 @@ class Journal {
   // The same without its frames.
   Task<std::shared_ptr<JobRecord>> recall_row(JobId id);
   // Errors: those of StoreReader.
-  Task<Result<std::vector<StoredJob>>> list(JobFilter filter);
+  Task<Result<std::vector<StoredJob>>> list(const JobFilter& filter);
   // JSON of each, in order.
   Task<std::vector<std::string>> decisions(JobId id);
   // For threads of their own that read much, a page at a time.

@@ -72,7 +72,7 @@ Task<std::shared_ptr<JobRecord>> Journal::recall(JobId id) {
   co_return job;
 }
 
-Task<Result<std::vector<StoredJob>>> Journal::list(JobFilter filter) {
+Task<Result<std::vector<StoredJob>>> Journal::list(const JobFilter& filter) {
   using Rows = std::vector<StoredJob>;
   const std::function<Result<Rows>(StoreReader&)> ask = [filter](StoreReader& reader) {
     return reader.jobs(filter);

@@ -34,6 +34,12 @@ class PolicyReplayTest : public testing::Test {
     return *report;
   }
 
+  static Task<void> ask(PolicyReplay& replays, std::vector<Result<ReplayReport>>& reports) {
+    ReplayRequest request{.script = takes_b, .since_ms = 0, .decisions_max = 10};
+    auto report = co_await replays.run(std::move(request));
+    reports.push_back(std::move(report));
+  }
+
   MemoryStore store_;
 };
 
@@ -71,13 +77,8 @@ TEST_F(PolicyReplayTest, RunsOneAtATimeOffTheThreadThatAsks) {
   net::TaskGroup tasks(io.get_executor());
   PolicyReplay replays(io.get_executor(), store_);
   std::vector<Result<ReplayReport>> reports;
-  const auto ask = [&]() -> Task<void> {
-    ReplayRequest request{.script = takes_b, .since_ms = 0, .decisions_max = 10};
-    auto report = co_await replays.run(std::move(request));
-    reports.push_back(std::move(report));
-  };
-  tasks.spawn(ask());
-  tasks.spawn(ask());
+  tasks.spawn(ask(replays, reports));
+  tasks.spawn(ask(replays, reports));
   io.run();
   ASSERT_EQ(reports.size(), 2U);
   ASSERT_FALSE(reports[0]);
@@ -85,7 +86,7 @@ TEST_F(PolicyReplayTest, RunsOneAtATimeOffTheThreadThatAsks) {
   ASSERT_TRUE(reports[1]);
   EXPECT_EQ(reports[1]->summary.other_worker, 1U);
   io.restart();
-  tasks.spawn(ask());
+  tasks.spawn(ask(replays, reports));
   io.run();
   EXPECT_TRUE(reports.at(2));
 }

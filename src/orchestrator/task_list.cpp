@@ -22,7 +22,7 @@ bool fits(const JobRecord& job, const JobFilter& filter) {
 
 }  // namespace
 
-Task<Result<TaskPage>> task_page(Orchestrator& service, JobFilter filter) {
+Task<Result<TaskPage>> task_page(Orchestrator& service, const JobFilter& filter) {
   TaskPage page;
   std::vector<StoredJob> rows;
   if (auto* const journal = service.journal()) {

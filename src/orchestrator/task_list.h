@@ -17,6 +17,6 @@ struct TaskPage {
 };
 // Shape: at most filter.limit jobs; fewer do not mean that no more follow, `next` does.
 // Errors: those of StoreReader.
-Task<Result<TaskPage>> task_page(Orchestrator& service, JobFilter filter);
+Task<Result<TaskPage>> task_page(Orchestrator& service, const JobFilter& filter);
 
 }  // namespace llorch

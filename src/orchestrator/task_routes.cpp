@@ -79,7 +79,9 @@ Task<bool> accepted_before(Call& call, const std::string& tenant, const std::str
     co_return true;
   }
   const auto id = known->value_or(JobId{});
-  const auto job = id.value.empty() ? nullptr : co_await call.service.recall_row(id);
+  // No co_await in a conditional expression: g++ 12 destroys what it gives twice.
+  std::shared_ptr<JobRecord> job;
+  if (!id.value.empty()) job = co_await call.service.recall_row(id);
   if (!job) co_return false;
   call.job_id = job->id.value;
   auto reply = accepted_text(call.service, *job);
@@ -134,7 +136,7 @@ Task<void> list_tasks_route(Call& call) {
       parse_task_query(call.exchange.request().query, wall_ms(call.service.clock().wall()));
   if (filter) filter = narrowed(call.identity, std::move(*filter));
   if (!filter) co_return co_await reply_error(call, filter.error());
-  const auto page = co_await task_page(call.service, std::move(*filter));
+  const auto page = co_await task_page(call.service, *filter);
   if (!page) co_return co_await reply_error(call, page.error());
   auto body = jobs_text(call.service, *page);
   co_await reply_json(call, 200, std::move(body));

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ssh_server import SSHD, SshServer, account
-from support import free_port, wait_until
+from support import all_at_once, free_port, wait_until
 
 DAY_MS = 86_400_000
 
@@ -212,6 +212,14 @@ def test_a_refused_task_leaves_no_row_and_its_key_is_free(fleet):
     assert rejected.json()["error"]["code"] == "POLICY_REJECTED"
     boss = restarted(fleet, boss)
     assert rows(boss, "SELECT count(*) FROM jobs WHERE tenant='guest'") == [(0,)]
+
+
+# clause: O-43
+def test_one_key_sent_many_times_at_once_begins_one_task(fleet):
+    boss = fleet()
+    body, headers = {"model": "fake", "prompt": "once", "max_tokens": 2}, {"Idempotency-Key": "k"}
+    ids = all_at_once([lambda: boss.api.post("/v2/tasks", body, headers=headers).json()["job_id"]] * 8)
+    assert len(set(ids)) == 1 and rows(boss, "SELECT job_id FROM jobs") == [(ids[0],)]
 
 
 # clause: O-44
