@@ -50,9 +50,10 @@ Task<std::shared_ptr<JobRecord>> Journal::recall_row(JobId id) {
     return reader.job(id);
   };
   const auto found = co_await ask_store<Found>(executor_, store_, ask);
-  if (!found || !*found) co_return nullptr;
-  auto job = record_of(executor_, **found);
-  job->closed = has_ended((*found)->status);
+  const auto row = found.value_or(std::nullopt);
+  if (!row) co_return nullptr;
+  auto job = record_of(executor_, *row);
+  job->closed = has_ended(row->status);
   co_return job;
 }
 
@@ -63,9 +64,10 @@ Task<std::shared_ptr<JobRecord>> Journal::recall(JobId id) {
   const std::function<Result<Blob>(StoreReader&)> ask = [id](StoreReader& reader) {
     return reader.frames(id);
   };
-  const auto blob = co_await ask_store<Blob>(executor_, store_, ask);
-  if (!blob || !*blob) co_return job;
-  const auto frames = decode_frames(**blob);
+  const auto found = co_await ask_store<Blob>(executor_, store_, ask);
+  const auto blob = found.value_or(std::nullopt);
+  if (!blob) co_return job;
+  const auto frames = decode_frames(*blob);
   for (const auto& frame : frames.value_or(std::vector<LoggedFrame>{})) {
     take_frame(*job, static_cast<std::int64_t>(frame.seq), frame.bytes);
   }
