@@ -164,7 +164,7 @@ Core::Placed Core::place(Job& job) {
   std::vector<PolicyWorker> offered;
   for (const auto* worker : workers) {
     decision.candidates.push_back(
-        estimate_cost(job.spec, job.expected_out, *worker, index_, rates));
+        estimate_cost(job.spec, job.expected_out, *worker, index_, rates, now_));
   }
   for (const auto& candidate : decision.candidates) {
     offered.push_back(as_offered(candidate, job.spec.model));
@@ -223,6 +223,10 @@ void Core::dispatch(Job& job, const Candidate& chosen) {
   job.decode_left = job.expected_out;
   ++worker.outstanding;
   if (busy_++ == 0) record_.busy_again(now_);
+  // What it may have done since its last news is at most what it had to do.
+  const auto before_ms = worker.prefill_tokens_left * 1'000 / chosen.prefill_tokens_per_second;
+  worker.prefill_as_of_ms =
+      std::max(worker.prefill_as_of_ms, now_ - static_cast<Millis>(before_ms));
   worker.prefill_tokens_left += job.prefill_left;
   worker.decode_tokens_left += job.decode_left;
   const double service = job.prefill_left + output_weight * job.expected_out;
@@ -402,6 +406,7 @@ void Core::set_left(Job& job, double prefill, double decode) {
   prefill = std::max(prefill, 0.0);
   decode = std::max(decode, 0.0);
   if (auto* const at = worker(job.worker_id)) {
+    if (prefill != job.prefill_left) at->prefill_as_of_ms = now_;
     at->prefill_tokens_left = std::max(at->prefill_tokens_left + prefill - job.prefill_left, 0.0);
     at->decode_tokens_left = std::max(at->decode_tokens_left + decode - job.decode_left, 0.0);
   }

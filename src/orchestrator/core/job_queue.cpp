@@ -49,7 +49,7 @@ bool JobQueue::start(const JobId& id, Millis now) {
   if (found == jobs_.end()) return false;
   const auto& [job, arrival] = found->second;
   if (!job.moved) {
-    auto& due = tenants_[job.tenant].oldest_due[job.model];
+    auto& due = tenants_[job.tenant].oldest_due[{job.model, urgent(job, now)}];
     if (is_overtaking(arrival, job, now)) {
       due += oldest_share_ * job.expected_tokens;
     } else if (due >= job.expected_tokens) {
@@ -92,8 +92,8 @@ std::vector<const QueuedJob*> JobQueue::in_order(Millis now, const std::string* 
     into.push_back(job);
   }
   if (order_ == QueueOrder::fair) {
-    order_fairly(urgent_jobs);
-    order_fairly(batch_jobs);
+    order_fairly(urgent_jobs, true);
+    order_fairly(batch_jobs, false);
   }
   moved.insert(moved.end(), urgent_jobs.begin(), urgent_jobs.end());
   moved.insert(moved.end(), batch_jobs.begin(), batch_jobs.end());
@@ -101,8 +101,8 @@ std::vector<const QueuedJob*> JobQueue::in_order(Millis now, const std::string* 
 }
 
 // The jobs of one tenant for one model: the shortest first, the oldest when that is due.
-std::vector<const QueuedJob*> JobQueue::line_order(
-    const std::vector<const QueuedJob*>& by_arrival) const {
+std::vector<const QueuedJob*> JobQueue::line_order(const std::vector<const QueuedJob*>& by_arrival,
+                                                   bool urgent_class) const {
   std::vector<std::size_t> by_length(by_arrival.size());
   std::iota(by_length.begin(), by_length.end(), std::size_t{0});
   std::stable_sort(by_length.begin(), by_length.end(), [&](std::size_t a, std::size_t b) {
@@ -110,7 +110,7 @@ std::vector<const QueuedJob*> JobQueue::line_order(
   });
   double due = 0;
   if (const auto tenant = tenants_.find(by_arrival[0]->tenant); tenant != tenants_.end()) {
-    const auto known = tenant->second.oldest_due.find(by_arrival[0]->model);
+    const auto known = tenant->second.oldest_due.find({by_arrival[0]->model, urgent_class});
     if (known != tenant->second.oldest_due.end()) due = known->second;
   }
   std::vector<bool> taken(by_arrival.size());
@@ -129,7 +129,7 @@ std::vector<const QueuedJob*> JobQueue::line_order(
   return order;
 }
 
-void JobQueue::order_fairly(std::vector<const QueuedJob*>& jobs) const {
+void JobQueue::order_fairly(std::vector<const QueuedJob*>& jobs, bool urgent_class) const {
   std::map<std::string_view, std::map<std::string_view, std::vector<const QueuedJob*>>> by_tenant;
   for (const auto* job : jobs) by_tenant[job->tenant][job->model].push_back(job);
   struct Turn {
@@ -141,7 +141,7 @@ void JobQueue::order_fairly(std::vector<const QueuedJob*>& jobs) const {
   for (const auto& [tenant, models] : by_tenant) {
     Turn turn{.service = served(std::string(tenant)), .tenant = tenant, .lines = {}};
     for (const auto& [model, own] : models) {
-      const auto order = line_order(own);
+      const auto order = line_order(own, urgent_class);
       turn.lines.emplace_back(order.begin(), order.end());
     }
     turns.push_back(std::move(turn));

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "orchestrator/core/job.h"
@@ -38,7 +39,8 @@ class JobQueue {
   JobQueue(QueueOrder order, Millis promote_after_ms, double oldest_share = oldest_share_usual)
       : order_(order), promote_after_ms_(promote_after_ms), oldest_share_(oldest_share) {}
 
-  static constexpr double oldest_share_usual = 0.125;  // short jobs seldom need all of the rest
+  // Short jobs that are two thirds of the load still find a slot at once.
+  static constexpr double oldest_share_usual = 1.0 / 16;
 
   void add(QueuedJob job);
   bool remove(const JobId& id);             // it has ended
@@ -62,8 +64,10 @@ class JobQueue {
  private:
   bool urgent(const QueuedJob& job, Millis now) const;
   std::vector<const QueuedJob*> in_order(Millis now, const std::string* model) const;
-  void order_fairly(std::vector<const QueuedJob*>& jobs) const;
-  std::vector<const QueuedJob*> line_order(const std::vector<const QueuedJob*>& by_arrival) const;
+  // `urgent_class`: of which these are.
+  void order_fairly(std::vector<const QueuedJob*>& jobs, bool urgent_class) const;
+  std::vector<const QueuedJob*> line_order(const std::vector<const QueuedJob*>& by_arrival,
+                                           bool urgent_class) const;
   bool is_overtaking(std::uint64_t arrival, const QueuedJob& job, Millis now) const;
 
   QueueOrder order_;
@@ -78,7 +82,8 @@ class JobQueue {
   struct Tenant {
     double served = 0;
     std::size_t waiting = 0;
-    std::map<std::string, double> oldest_due;  // by model: tokens owed to what has waited longest
+    // By model and class: tokens owed to what has waited longest there.
+    std::map<std::pair<std::string, bool>, double> oldest_due;
   };
   std::unordered_map<std::string, Tenant> tenants_;
   double floor_ = 0;  // the most that a tenant had been given when it last had nothing to wait for

@@ -26,7 +26,7 @@ FleetRates fleet_rates(const std::vector<const WorkerState*>& workers) {
 }
 
 Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerState& worker,
-                        const PrefixIndex& index, const FleetRates& rates) {
+                        const PrefixIndex& index, const FleetRates& rates, Millis now) {
   Candidate cost;
   cost.worker_id = worker.id();
   cost.host = worker.registration.pool_host;
@@ -58,8 +58,7 @@ Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerSta
   }
   const double prefill_ms_each = 1000 / cost.prefill_tokens_per_second;
   const double decode_ms_each = 1000 / cost.decode_tokens_per_second;
-  // A worker computes one prompt after another, whatever its slots.
-  cost.wait_ms = worker.prefill_tokens_left * prefill_ms_each;
+  cost.wait_ms = worker.prefill_ms_left(now, prefill_ms_each);
   if (cost.slots_free == 0 && worker.outstanding > 0) {
     const double per_job = worker.decode_tokens_left / worker.outstanding;
     const double ahead = worker.outstanding - worker.registration.slots_total + 1;

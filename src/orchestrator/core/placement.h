@@ -18,7 +18,7 @@ FleetRates fleet_rates(const std::vector<const WorkerState*>& workers);
 
 // `expected_out`: tokens the job will probably generate.
 Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerState& worker,
-                        const PrefixIndex& index, const FleetRates& rates);
+                        const PrefixIndex& index, const FleetRates& rates, Millis now);
 
 // Index of the smallest cost; ties go to the most free memory, then to the first.
 // Shape: candidates is not empty.

@@ -1,6 +1,7 @@
 // A worker as the decision machine knows it, and the rules of its health. Pure values.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@ struct WorkerState {
   // Sums over those jobs, kept so that a cost is one look.
   double prefill_tokens_left = 0;
   double decode_tokens_left = 0;
+  Millis prefill_as_of_ms = 0;     // when prefill_tokens_left was last true
   double stream_ms_per_token = 0;  // of one stream, as its jobs have lately run; 0: none has yet
   Millis refuses_until_ms = 0;     // it said 429: no new work until then
 
@@ -37,6 +39,11 @@ struct WorkerState {
   std::int32_t room() const { return registration.slots_total + (external ? 0 : 1) - outstanding; }
   std::int32_t slots_free() const {
     return outstanding >= registration.slots_total ? 0 : registration.slots_total - outstanding;
+  }
+  // It computes one prompt after another, and has gone on since its last news.
+  double prefill_ms_left(Millis now, double ms_per_token) const {
+    const auto since = static_cast<double>(now - prefill_as_of_ms);
+    return std::max(prefill_tokens_left * ms_per_token - since, 0.0);
   }
   bool takes_work(Millis now) const {
     return status == WorkerStatus::healthy && !draining && room() > 0 && refuses_until_ms <= now;
