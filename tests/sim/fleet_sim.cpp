@@ -5,6 +5,8 @@
 #include <optional>
 
 #include "base/limits.h"
+#include "sim/order_rules.h"
+#include "sim/sim_policy.h"
 
 namespace llorch {
 namespace {
@@ -33,19 +35,37 @@ struct Client {
   Millis submitted = -1;
   std::int64_t wants_tokens = 1;
   std::int64_t tokens = 0;
+  std::int64_t tokens_before = 0;  // the restart
   int ends = 0;
   JobStatus status = JobStatus::queued;
   bool at_worker = false;
   std::uint32_t attempt = 0;
   bool attempted = false;
   std::string worker;
+  std::string tokenizer;  // of the worker that made its tokens
   Millis waiting_since = -1;
 };
+
+constexpr std::int64_t prompt_tokens_most = 800, tokens_most = 256;
+
+OrderRules::Bounds order_bounds(const CoreOptions& core) {
+  JobSpec largest;
+  largest.prompt_tokens_estimate = prompt_tokens_most;
+  largest.max_tokens = tokens_most;
+  return {.oldest_share = core.oldest_share,
+          .largest = OrderRules::cost(largest),
+          .promote_after_ms = limits::promote_batch_ms};
+}
 
 class Simulation {
  public:
   Simulation(const SimOptions& options, Fault fault)
-      : options_(options), fault_(fault), random_(options.seed), core_(core_options(), policy_) {}
+      : options_(options),
+        fault_(fault),
+        random_(options.seed),
+        policy_(options.fickle_policy, fault == Fault::ignore_policy, options.seed),
+        core_(std::make_unique<Core>(core_options(), policy_)),
+        rules_(order_bounds(options.core)) {}
 
   SimReport run();
 
@@ -53,6 +73,8 @@ class Simulation {
   CoreOptions core_options() const {
     auto core = options_.core;
     core.seed = options_.seed;
+    if (fault_ == Fault::unfair_order) core.order = QueueOrder::fifo;
+    if (fault_ == Fault::starve) core.oldest_share = 0;
     return core;
   }
   double uniform() { return std::uniform_real_distribution<>(0, 1)(random_); }
@@ -73,9 +95,16 @@ class Simulation {
   void make_trouble();
   void beat(const std::string& id, int life);
   void tick();
+  void submit(const std::string& id);
+  void restart();
+  void restore(const std::string& id);
   void tell(Event event);
   void carry_out(Action& action);
   void begin(Dispatch& action);
+  void check_order(const std::string& job);
+  double served(const std::string& tenant) const {
+    return fault_ == Fault::uncharged ? 0 : core_->served(tenant);
+  }
   void step_attempt(const std::string& job, std::uint32_t attempt, int life);
   void lose_streams(Machine& machine, Failure failure);
   void end(EndJob& action);
@@ -84,8 +113,11 @@ class Simulation {
   const SimOptions options_;
   const Fault fault_;
   std::mt19937_64 random_;
-  BuiltInPolicy policy_;
-  Core core_;
+  SimPolicy policy_;
+  std::unique_ptr<Core> core_;
+  OrderRules rules_;
+  std::map<std::string, double> generated_;  // tokens of each tenant's ended jobs, of this core
+  bool restoring_ = false;
   std::priority_queue<Happening> agenda_;
   std::uint64_t order_ = 0;
   Millis now_ = 0;
@@ -93,6 +125,8 @@ class Simulation {
   std::map<std::string, Machine> machines_;
   std::map<std::string, Client> clients_;
   bool planted_ = false;
+  std::size_t live_ = 0;  // submitted, without an end
+  std::size_t ended_ = 0;
   SimReport report_;
 };
 
@@ -105,7 +139,7 @@ void Simulation::make_machines() {
     told.model = i % 3 == 2 ? "other" : "main";
     told.slots_total = static_cast<std::int32_t>(between(1, 4));
     told.context_tokens = 100'000;
-    told.tokenizer_hash = told.model;
+    told.tokenizer_hash = told.model + (i % 4 == 3 ? " 2" : "");
     told.instance_id = "0";
     machine.prefill_per_s = static_cast<double>(between(50, 3'000));
     machine.decode_per_s = static_cast<double>(between(5, 200));
@@ -121,31 +155,77 @@ void Simulation::make_jobs() {
     auto& spec = client.spec;
     spec.id.value = "j" + std::to_string(i);
     spec.model = uniform() < 0.7 ? "main" : "other";
-    spec.tenant = "t" + std::to_string(between(0, 3));
+    spec.tenant = "t" + std::to_string(between(0, between(0, 3)));  // some ask for far more
     spec.priority = uniform() < 0.7 ? Priority::interactive : Priority::batch;
-    spec.prompt_tokens_estimate = between(1, 800);
+    spec.prompt_tokens_estimate = between(1, prompt_tokens_most);
     spec.prompt_bytes = spec.prompt_tokens_estimate * 4;
     spec.prefix_chain = {static_cast<PrefixHash>(between(1, 8))};
-    client.wants_tokens = uniform() < 0.7 ? between(1, 24) : between(25, 256);
+    client.wants_tokens = uniform() < 0.7 ? between(1, 24) : between(25, tokens_most);
     spec.max_tokens = client.wants_tokens;
     const auto when = between(3'500, 3'500 + options_.arrivals_ms);
     if (uniform() < 0.05) spec.deadline_at_ms = when + between(500, 60'000);
     const auto id = spec.id.value;
     clients_.emplace(id, std::move(client));
-    at(when, [this, id] {
-      auto& job = clients_.at(id);
-      job.submitted = job.waiting_since = now_;
-      auto copy = job.spec;
-      if (copy.deadline_at_ms) *copy.deadline_at_ms += jumped_;
-      tell(JobSubmitted{std::move(copy)});
-    });
+    at(when, [this, id] { submit(id); });
     if (uniform() < 0.1) {
       at(when + between(0, 20'000), [this, id] { tell(JobCancelled{JobId{id}}); });
     }
   }
 }
 
+void Simulation::submit(const std::string& id) {
+  auto& job = clients_.at(id);
+  job.submitted = job.waiting_since = now_;
+  // From here on in the time of the orchestrator's machine.
+  if (job.spec.deadline_at_ms) *job.spec.deadline_at_ms += jumped_;
+  ++live_;
+  rules_.waits(job.spec, now_ + jumped_);
+  tell(JobSubmitted{job.spec});
+}
+
+// kill -9 and a start: what was accepted is read back, the workers are asked whether they live.
+void Simulation::restart() {
+  std::vector<Registration> known;
+  for (const auto& [id, worker] : core_->workers()) known.push_back(worker.registration);
+  for (auto& [id, machine] : machines_) machine.running.clear();
+  core_ = std::make_unique<Core>(core_options(), policy_);
+  rules_.forget_all();
+  generated_.clear();
+  restoring_ = true;
+  for (auto& registration : known) {
+    const auto id = registration.worker_id;
+    tell(WorkerRegistered{.registration = std::move(registration)});
+    tell(WorkerProbed{id, false});
+  }
+  for (auto& [id, client] : clients_) {
+    if (client.submitted < 0 || client.ends > 0) continue;
+    client.at_worker = false;
+    client.waiting_since = now_;
+    client.tokens_before = client.tokens;
+    if (fault_ == Fault::lose_restored && !std::exchange(planted_, true)) continue;
+    restore(id);
+  }
+  restoring_ = false;
+  check();
+}
+
+void Simulation::restore(const std::string& id) {
+  auto& client = clients_.at(id);
+  auto spec = client.spec;
+  spec.restored = true;
+  spec.attempt = client.attempt + (fault_ == Fault::repeat_attempt ? 0U : 1U);
+  spec.tokens_out = client.tokens;
+  spec.tokenizer_hash = client.tokenizer;
+  if (!spec.deadline_at_ms) spec.deadline_at_ms = now_ + jumped_ + limits::job_timeout_ms;
+  client.spec.deadline_at_ms = spec.deadline_at_ms;
+  if (spec.tokens_out == 0) rules_.waits(spec, now_ + jumped_);
+  tell(JobSubmitted{std::move(spec)});
+}
+
 void Simulation::make_trouble() {
+  for (int i = 0; i < options_.restarts; ++i) {
+    at(between(5'000, options_.trouble_ms), [this] { restart(); });
+  }
   const auto gap = static_cast<std::int64_t>(1'000 / options_.trouble_per_s);
   for (Millis when = 5'000; when < options_.trouble_ms; when += between(1, 2 * gap)) {
     const auto id = "w" + std::to_string(between(0, options_.workers - 1));
@@ -183,9 +263,11 @@ void Simulation::beat(const std::string& id, int life) {
   auto& machine = machines_.at(id);
   if (!machine.up || machine.life != life) return;
   if (!machine.hangs) {
-    if (!machine.registered || !core_.workers().contains(id)) {
+    if (!machine.registered || !core_->workers().contains(id)) {
       machine.registered = true;
-      tell(WorkerRegistered{.registration = machine.registration});
+      auto told = machine.registration;
+      if (fault_ == Fault::other_tokenizer) told.tokenizer_hash = told.model;
+      tell(WorkerRegistered{.registration = std::move(told)});
     }
     Heartbeat beat;
     beat.slots_busy = static_cast<std::int32_t>(machine.running.size());
@@ -198,14 +280,14 @@ void Simulation::beat(const std::string& id, int life) {
 
 void Simulation::tick() {
   tell(TimePassed{});
-  const bool over = std::all_of(clients_.begin(), clients_.end(),
-                                [](const auto& entry) { return entry.second.ends > 0; });
+  const bool over = ended_ == clients_.size();
   constexpr Millis patience = 3'600'000;
   if (!over && now_ < patience) at(now_ + 100, [this] { tick(); });
 }
 
 void Simulation::tell(Event event) {
-  auto actions = core_.step(std::move(event), now_ + jumped_);
+  auto actions = core_->step(std::move(event), now_ + jumped_);
+  rules_.new_step();
   for (auto& action : actions) carry_out(action);
   check();
 }
@@ -233,10 +315,20 @@ void Simulation::carry_out(Action& action) {
   }
 }
 
+void Simulation::check_order(const std::string& job) {
+  for (const auto& id : policy_.made_wait()) rules_.excuse(id);
+  const auto wrong = rules_.starts(job, now_ + jumped_,
+                                   [this](const std::string& tenant) { return served(tenant); });
+  const bool fair = options_.core.order == QueueOrder::fair;
+  if (wrong && fair) broken(*wrong);
+}
+
 void Simulation::begin(Dispatch& action) {
+  check_order(action.job.value);
+  if (!policy_.let_run(action.job.value)) broken("a job runs against the policy's word");
   auto& client = clients_.at(action.job.value);
-  const auto known = core_.workers().find(action.worker_id);
-  if (known == core_.workers().end()) return broken("a job goes to a worker that is not there");
+  const auto known = core_->workers().find(action.worker_id);
+  if (known == core_->workers().end()) return broken("a job goes to a worker that is not there");
   if (known->second.status != WorkerStatus::healthy || known->second.draining) {
     broken("stale worker " + action.worker_id + " gets work");
   }
@@ -244,6 +336,10 @@ void Simulation::begin(Dispatch& action) {
   if (client.ends > 0) broken("a job that has ended runs again: " + action.job.value);
   if (client.at_worker) broken("a job runs twice: " + action.job.value);
   if (client.attempted && action.attempt <= client.attempt) broken("an attempt's number repeats");
+  const auto& machine_told = machines_.at(action.worker_id).registration;
+  if (client.tokens > 0 && client.tokenizer != machine_told.tokenizer_hash) {
+    broken("tokens go to another tokenizer");
+  }
   if (client.attempted) ++report_.moves;
   report_.longest_wait_ms = std::max(report_.longest_wait_ms, now_ - client.waiting_since);
   client.attempted = client.at_worker = true;
@@ -289,6 +385,7 @@ void Simulation::step_attempt(const std::string& job, std::uint32_t attempt, int
     tell(AttemptStarted{JobId{job}, attempt, client.spec.prompt_tokens_estimate, 0});
   }
   ++client.tokens;
+  client.tokenizer = machine.registration.tokenizer_hash;
   if (client.tokens < client.wants_tokens) {
     tell(AttemptProgress{.job = JobId{job}, .attempt = attempt, .tokens_out = client.tokens});
     return again(now_ + step);
@@ -319,6 +416,12 @@ void Simulation::end(EndJob& action) {
     planted_ = true;
     return;
   }
+  rules_.left(action.job.value);
+  generated_[client.spec.tenant] += static_cast<double>(client.tokens - client.tokens_before);
+  if (client.ends == 0) {
+    --live_;
+    ++ended_;
+  }
   client.ends += fault_ == Fault::end_twice && !std::exchange(planted_, true) ? 2 : 1;
   client.status = action.end.status;
   if (client.ends > 1) broken("a second terminal event: " + action.job.value);
@@ -335,19 +438,20 @@ void Simulation::end(EndJob& action) {
 }
 
 void Simulation::check() {
-  std::map<std::string, int> running;
-  std::size_t live = 0;
-  for (const auto& [id, client] : clients_) {
-    if (client.submitted >= 0 && client.ends == 0) ++live;
-    if (client.at_worker) ++running[client.worker];
+  if (restoring_) return;
+  if (core_->jobs_live() != live_) {
+    broken("jobs are lost, or live on: " + std::to_string(core_->jobs_live()) + " live, want " +
+           std::to_string(live_));
   }
-  if (core_.jobs_live() != live) {
-    broken("jobs are lost, or live on: " + std::to_string(core_.jobs_live()) + " live, want " +
-           std::to_string(live));
+  for (const auto& [tenant, tokens] : generated_) {
+    constexpr double output_weight = 2;
+    if (served(tenant) < output_weight * tokens) broken("a tenant's service is not counted");
   }
-  for (const auto& [id, count] : running) {
-    const auto slots = machines_.at(id).registration.slots_total;
-    if (count > slots + 1) broken("worker " + id + " has more than its slots and one");
+  for (const auto& [id, machine] : machines_) {
+    const auto slots = static_cast<std::size_t>(machine.registration.slots_total);
+    if (machine.running.size() > slots + 1) {
+      broken("worker " + id + " has more than its slots and one");
+    }
   }
 }
 
@@ -362,9 +466,7 @@ SimReport Simulation::run() {
     agenda_.pop();
     now_ = next.at;
     next.what();
-    const bool over = std::all_of(clients_.begin(), clients_.end(),
-                                  [](const auto& entry) { return entry.second.ends > 0; });
-    if (over) break;
+    if (ended_ == clients_.size()) break;
   }
   for (const auto& [id, client] : clients_) {
     if (client.ends == 0) broken("never ended: " + id);

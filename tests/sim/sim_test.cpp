@@ -26,6 +26,9 @@ SimOptions options_of(std::uint64_t seed) {
   options.core.drop_lru = seed % 2 == 0;
   options.core.order = seed % 5 == 0 ? QueueOrder::fifo : QueueOrder::fair;
   options.core.stall_ms = 10'000;
+  options.core.oldest_share = 0.5;  // a bound that so few jobs can reach
+  options.fickle_policy = seed % 4 == 1;
+  options.restarts = seed % 2 == 1 ? static_cast<int>(seed % 3) + 1 : 0;
   return options;
 }
 
@@ -54,12 +57,13 @@ TEST(FleetSim, KeepsEveryRuleWhateverBreaks) {
 }
 
 TEST(FleetSim, FindsEachPlantedFault) {
-  for (const auto fault : {Fault::lose_job, Fault::end_twice, Fault::run_twice, Fault::overfill}) {
+  for (int number = 1; number <= static_cast<int>(last_fault); ++number) {
+    const auto fault = static_cast<Fault>(number);
     bool found = false;
     for (std::uint64_t seed = 1; seed <= 10 && !found; ++seed) {
       found = !simulate(options_of(seed), fault).broken.empty();
     }
-    EXPECT_TRUE(found) << "fault " << static_cast<int>(fault);
+    EXPECT_TRUE(found) << "fault " << number;
   }
 }
 
