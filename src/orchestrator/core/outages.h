@@ -30,12 +30,13 @@ class Outages {
   // nullopt: it is served, or was never seen to come back.
   std::optional<Millis> left_ms(const std::string& model, Millis now) const {
     const auto known = models_.find(model);
-    if (known == models_.end() || !known->second.since_ms || !known->second.mean_ms) {
-      return std::nullopt;
-    }
-    const auto spent = static_cast<double>(now - *known->second.since_ms);
+    if (known == models_.end()) return std::nullopt;
+    const auto& since_ms = known->second.since_ms;
+    const auto& mean_ms = known->second.mean_ms;
+    if (!since_ms || !mean_ms) return std::nullopt;
+    const auto spent = static_cast<double>(now - *since_ms);
     // One that lasts longer than usual: as long again, until it is over.
-    const auto left = spent < *known->second.mean_ms ? *known->second.mean_ms - spent : spent;
+    const auto left = spent < *mean_ms ? *mean_ms - spent : spent;
     return static_cast<Millis>(left);
   }
 
