@@ -55,7 +55,7 @@ bool wait_until(const std::function<bool()>& over, std::int64_t limit_ms, const 
   return true;
 }
 
-// Its "error:" and "next:" lines, which are the last it wrote.
+// Its "error:" and "next:" lines, and what stands between them: the last it wrote.
 Error words_of(FileSystem& files, const DaemonRecord& record) {
   Error error{.code = Code::internal,
               .message = "orchestratord: ended before it was ready",
@@ -65,6 +65,12 @@ Error words_of(FileSystem& files, const DaemonRecord& record) {
     const auto end = std::min(text.find('\n', at), text.size());
     const std::string_view row(text.data() + at, end - at);
     if (row.starts_with("error: ")) error.message = row.substr(7);
+    const auto colon = row.find(": ");
+    if (row.starts_with("  ") && colon != row.npos) {  // a wrong value, as report() prints it
+      error.violations.push_back({.field = std::string(row.substr(2, colon - 2)),
+                                  .constraint = {},
+                                  .message = std::string(row.substr(colon + 2))});
+    }
     if (row.starts_with("next: ")) error.next = row.substr(6);
     at = end + 1;
   }
@@ -114,7 +120,8 @@ Result<std::optional<DaemonRecord>> read_daemon(const DaemonPlace& place) {
 bool lives(ProcessRunner& processes, const DaemonRecord& record) {
   const auto facts = processes.inspect(record.pid);
   if (!facts) return true;  // what the system hides counts as alive
-  return facts->has_value() && !(*facts)->zombie && (*facts)->start_time == record.pid_start_time;
+  const auto now = facts->value_or(ProcessFacts{.name = {}, .zombie = true});
+  return !now.zombie && now.start_time == record.pid_start_time;
 }
 
 Answer ask_health(const std::string& url) {
@@ -163,8 +170,8 @@ Result<DaemonRecord> start_daemon(const DaemonPlace& place, const net::Url& url,
     return fail(std::move(error));
   }
   record.pid = *pid;
-  if (const auto facts = place.processes.inspect(*pid); facts && facts->has_value()) {
-    record.pid_start_time = (*facts)->start_time;
+  if (const auto facts = place.processes.inspect(*pid)) {
+    record.pid_start_time = facts->value_or(ProcessFacts{}).start_time;
   }
   if (const auto kept = place.files.write_atomic(daemon_file(place), encode(record)); !kept) {
     // Without its file nobody would ever stop it.
