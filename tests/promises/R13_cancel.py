@@ -106,14 +106,15 @@ async def measure(report, plan):
         wrong = (await harness.gather_bounded(
             (random_cancel(worker, plan) for _ in range(warm)), 12)).count(False)
         idle = await worker.idle(60)
-        files, rss = worker.open_files(), worker.rss_bytes()
+        files, rss = worker.open_files(), await worker.rss_beside_snapshots()
         wrong += (await harness.gather_bounded(
             (random_cancel(worker, plan) for _ in range(count)), 12)).count(False)
         report.exactly(f"cancels without their answer, of {count + warm}", wrong, 0)
         report.exactly("every slot free afterwards", idle and await worker.idle(60), True)
         grown = await worker.open_files_settled(files) - files
         report.at_most("open files more than after the warm-up", grown, 0)
-        report.at_most("memory more than after the warm-up", (worker.rss_bytes() - rss) / 2**20, 8.0, "MiB")
+        more = await worker.rss_beside_snapshots() - rss
+        report.at_most("memory more than after the warm-up", more / 2**20, 8.0, "MiB")
         answer = await harness.Stream.open(worker.port, harness.job(max_tokens=8, ignore_eos=True))
         end = await asyncio.wait_for(answer.until("end"), 60)
         answer.close()

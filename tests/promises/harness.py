@@ -278,6 +278,11 @@ class Worker:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
+    async def rss_beside_snapshots(self):
+        """What prompts computed before take has a limit of its own, --kv-ram-mib."""
+        text = (await request(self.port, "GET", "/metrics"))[2].decode()
+        return self.rss_bytes() - int(float(re.search(r"^worker_kv_snapshot_bytes (\S+)", text, re.M)[1]))
+
     def open_files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
