@@ -53,7 +53,7 @@ void EngineCore::end_without_slot(Run& run, ReadyRun ready) {
   run.prompt_tokens = static_cast<std::int64_t>(ready.prompt.size());
   run.answer = std::move(ready.answer);
   tell_started(run);
-  end(run, std::move(*ready.end));
+  end(run, std::move(ready.end).value_or(Ended{}));
 }
 
 void EngineCore::cancel(const std::shared_ptr<Outbox>& outbox) {

@@ -11,9 +11,8 @@ namespace llorch::net {
 
 class Pace {
  public:
-  Pace(asio::any_io_executor executor, std::chrono::milliseconds period)
-      : period_(period),
-        timer_(std::move(executor), std::chrono::steady_clock::time_point::min()) {}
+  Pace(const asio::any_io_executor& executor, std::chrono::milliseconds period)
+      : period_(period), timer_(executor, std::chrono::steady_clock::time_point::min()) {}
 
   // Waits for at most the period: until the moment for which others wait already, if there is one.
   Task<void> next();
