@@ -82,6 +82,17 @@ TEST(ExecuteStream, AResumeGoesOnWhereTheTokensEnd) {
   EXPECT_TRUE(frames[2].starts_with("id: 5\nevent: end"));
 }
 
+// clause: W-27
+TEST(ExecuteStream, AResumeOfAWholeAnswerIsItsEndAlone) {
+  TestWorker worker;
+  const auto reply = worker.ask("POST", "/execute",
+                                execute_body("j", R"(,"max_tokens":2,"resume_tokens":[)" +
+                                                      id_of("Hi", 0) + "," + id_of("Hi", 1) + "]"));
+  const auto frames = frames_of(reply.body);
+  ASSERT_EQ(frames.size(), 2U) << reply.body;
+  EXPECT_TRUE(frames[1].starts_with("id: 4\nevent: end"));
+}
+
 // clause: W-23
 TEST(ExecuteStream, AStopStringAcrossTokensIsCutAndNamed) {
   TestWorker worker;

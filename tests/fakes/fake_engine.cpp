@@ -521,6 +521,8 @@ void FakeEngine::State::compute(FakeJob& job, std::int64_t todo) {
   }
   cache.computed(job.chain);
   job.phase = FakeJob::Phase::decode;
+  // The resumed tokens were the whole answer: its end alone is missing.
+  if (job.next_index >= job.end_index) job.pending.push_back(ended(job, StopReason::MAX_TOKENS));
 }
 
 void FakeEngine::State::give_time() {
