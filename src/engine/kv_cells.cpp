@@ -84,8 +84,7 @@ bool KvCells::copy(const std::vector<Slot>& slots, const Run& run, const Seat& s
                    SteadyTime now) {
   const auto& scope = run.request.cache_scope;
   if (seat.source == CellSource::snapshot) {
-    cache_.touch(scope, run.tokens, now);
-    const auto match = cache_.find(scope, run.tokens);  // keep() may have dropped it
+    const auto match = cache_.use(scope, run.tokens, now);  // keep() may have dropped it
     return match.shared >= seat.cached_tokens && write(seat.slot, match.tokens, match.state);
   }
   const auto& from = slots[static_cast<std::size_t>(seat.from_slot)];

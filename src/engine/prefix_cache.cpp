@@ -8,13 +8,10 @@
 #include "base/limits.h"
 
 namespace llorch {
-namespace {
 
 std::int64_t shared_tokens(std::span<const Token> a, std::span<const Token> b) {
   return std::ranges::mismatch(a, b).in1 - a.begin();
 }
-
-}  // namespace
 
 // Where the key would stand, the entry before or the one after shares most with it.
 PrefixCache::Entries::const_iterator PrefixCache::nearest(const Key& key,
@@ -34,20 +31,27 @@ PrefixCache::Entries::const_iterator PrefixCache::nearest(const Key& key,
   return best;
 }
 
-PrefixCache::Match PrefixCache::find(const std::string& scope,
-                                     std::span<const Token> prompt) const {
-  Match match;
-  const auto at = nearest({scope, {prompt.begin(), prompt.end()}}, match.shared);
-  if (at == entries_.end()) return {};
+PrefixCache::Match PrefixCache::filled(Match match, Entries::const_iterator at) {
   match.tokens = static_cast<std::int64_t>(at->first.tokens.size());
   match.state = at->second.state.view();
   return match;
 }
 
-void PrefixCache::touch(const std::string& scope, std::span<const Token> prompt, SteadyTime now) {
-  std::int64_t shared = 0;
-  const auto at = nearest({scope, {prompt.begin(), prompt.end()}}, shared);
-  if (at != entries_.end()) entries_.find(at->first)->second.used_at = now;
+PrefixCache::Match PrefixCache::find(const std::string& scope,
+                                     std::span<const Token> prompt) const {
+  Match match;
+  const auto at = nearest({scope, {prompt.begin(), prompt.end()}}, match.shared);
+  if (at == entries_.end()) return {};
+  return filled(match, at);
+}
+
+PrefixCache::Match PrefixCache::use(const std::string& scope, std::span<const Token> prompt,
+                                    SteadyTime now) {
+  Match match;
+  const auto at = nearest({scope, {prompt.begin(), prompt.end()}}, match.shared);
+  if (at == entries_.end()) return {};
+  entries_.find(at->first)->second.used_at = now;
+  return filled(match, at);
 }
 
 void PrefixCache::put(const std::string& scope, std::vector<Token> tokens, KvState state,

@@ -18,6 +18,9 @@
 
 namespace llorch {
 
+// How many tokens both begin with.
+std::int64_t shared_tokens(std::span<const Token> a, std::span<const Token> b);
+
 // Cells as llama.cpp writes them: bytes that only it understands.
 struct KvState {
   std::unique_ptr<std::byte[]> bytes;
@@ -37,8 +40,8 @@ class PrefixCache {
   };
   // The snapshot of that scope that shares most with the prompt.
   Match find(const std::string& scope, std::span<const Token> prompt) const;
-  // That snapshot counts as used.
-  void touch(const std::string& scope, std::span<const Token> prompt, SteadyTime now);
+  // The same, and the snapshot counts as used.
+  Match use(const std::string& scope, std::span<const Token> prompt, SteadyTime now);
 
   // Keeps a snapshot; what it contains as a whole is dropped, and then, until all fits, whatever is
   // worth least: tokens that no other snapshot has, by the time since it was used. One that would
@@ -63,6 +66,7 @@ class PrefixCache {
   using Entries = std::map<Key, Entry>;
 
   Entries::const_iterator nearest(const Key& key, std::int64_t& shared) const;
+  static Match filled(Match match, Entries::const_iterator at);
   void erase(Entries::iterator at);
   double worth(Entries::iterator at, SteadyTime now);
 

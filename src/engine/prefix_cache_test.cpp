@@ -102,7 +102,7 @@ TEST(PrefixCache, DropsWhatIsWorthLeastUntilAllFits) {
   cache.put("", tokens(0, 100), state('a'), start);
   cache.put("", tokens(1000, 100), state('b'), start + seconds(1));
   cache.put("", tokens(2000, 100), state('c'), start + seconds(2));
-  cache.touch("", tokens(0, 50), start + seconds(60));
+  EXPECT_EQ(cache.use("", tokens(0, 50), start + seconds(60)).shared, 50);
   cache.put("", tokens(3000, 100), state('d'), start + seconds(61));
   EXPECT_EQ(cache.find("", tokens(1000, 100)).shared, 0);  // longest unused
   EXPECT_EQ(mark_of(cache.find("", tokens(0, 100))), 'a');

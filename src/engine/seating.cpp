@@ -4,16 +4,14 @@
 #include <cassert>
 #include <span>
 
+#include "engine/prefix_cache.h"
+
 namespace llorch {
 namespace {
 
 constexpr double newest_weight = 0.25;  // of the running mean
 // Read, written, and later read again by the next one: twice is the least a copy costs.
 constexpr double copies = 2;
-
-std::int64_t shared_tokens(std::span<const Token> a, std::span<const Token> b) {
-  return std::ranges::mismatch(a, b).in1 - a.begin();
-}
 
 std::span<const Token> evaluated_tokens(const Run& run) {
   return std::span(run.tokens).first(static_cast<std::size_t>(run.evaluated));

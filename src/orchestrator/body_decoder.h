@@ -2,7 +2,6 @@
 // stream. Threads: decode() on the io thread. Lifetime: not past the io_context.
 #pragma once
 
-#include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
@@ -12,8 +11,7 @@
 
 #include "base/limits.h"
 #include "base/result.h"
-#include "net/asio.h"
-#include "net/event.h"
+#include "net/await_reply.h"
 
 namespace llorch {
 
@@ -40,17 +38,8 @@ class BodyDecoder {
     }
     const std::shared_ptr<void> place(nullptr, [waiting](void*) { --*waiting; });
     ++*waiting;
-    const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
-    const auto arrived = std::make_shared<net::Event>(executor_);
-    asio::post(pool_, [executor = executor_, answer, arrived, body, how = std::move(how)] {
-      auto result = std::make_unique<Result<T>>(how(*body));
-      asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
-        *answer = std::move(result);
-        arrived->ring();
-      });
-    });
-    while (!*answer) co_await arrived->wait();
-    co_return std::move(**answer);
+    const std::function<Result<T>()> work = [body, how = std::move(how)] { return how(*body); };
+    co_return co_await run_on<T>(executor_, pool_, work);
   }
 
  private:

@@ -1,8 +1,8 @@
 // What the journal gives back: jobs, lists and decisions, read beside the writer.
-#include <boost/asio/post.hpp>
 #include <functional>
 #include <utility>
 
+#include "net/await_reply.h"
 #include "orchestrator/journal.h"
 
 namespace llorch {
@@ -12,18 +12,12 @@ namespace {
 template <class T>
 Task<Result<T>> ask_store(asio::any_io_executor executor, Store& store,
                           std::function<Result<T>(StoreReader&)> ask) {
-  const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
-  const auto arrived = std::make_shared<net::Event>(executor);
-  const auto posted = store.read([executor, answer, arrived, ask](StoreReader& reader) {
-    auto result = std::make_unique<Result<T>>(ask(reader));
-    asio::post(executor, [answer, arrived, result = std::move(result)]() mutable {
-      *answer = std::move(result);
-      arrived->ring();
-    });
-  });
-  if (!posted) co_return fail(posted.error());
-  while (!*answer) co_await arrived->wait();
-  co_return std::move(**answer);
+  using Reply = std::function<void(Result<T>)>;
+  const std::function<void(Reply)> start = [&store, ask = std::move(ask)](const Reply& reply) {
+    const auto posted = store.read([ask, reply](StoreReader& reader) { reply(ask(reader)); });
+    if (!posted) reply(fail(posted.error()));
+  };
+  co_return co_await await_reply<T>(executor, start);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "worker/await_reply.h"
+#include "net/await_reply.h"
 #include "worker/call.h"
 
 namespace llorch {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "worker/await_reply.h"
+#include "net/await_reply.h"
 #include "worker/generation.h"
 
 namespace llorch {

@@ -1,5 +1,5 @@
-// Awaits one answer that another thread gives through a callback: the engine's replies, and work
-// done on the decode thread. Threads: the awaiting one is the io thread.
+// Awaits one answer that another thread gives through a callback: the engine's replies, reads of a
+// store, work done on a thread of its own. Threads: the awaiting one is the io thread.
 #pragma once
 
 #include <boost/asio/post.hpp>
@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "base/result.h"
-#include "engine/engine.h"
 #include "net/asio.h"
 #include "net/event.h"
 
@@ -17,7 +16,8 @@ namespace llorch {
 
 // `start` is given the callback to answer with, exactly once, from any thread.
 template <class T>
-Task<Result<T>> await_reply(asio::any_io_executor executor, std::function<void(Reply<T>)> start) {
+Task<Result<T>> await_reply(asio::any_io_executor executor,
+                            std::function<void(std::function<void(Result<T>)>)> start) {
   const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
   const auto arrived = std::make_shared<net::Event>(executor);
   start([executor, answer, arrived](Result<T> result) {
@@ -26,8 +26,8 @@ Task<Result<T>> await_reply(asio::any_io_executor executor, std::function<void(R
       arrived->ring();
     });
   });
-  // No limit of our own: the engine answers every request while it lives, and it outlives the loop
-  // that awaits it.
+  // No limit of our own: who answers does so while it lives, and it outlives the loop that awaits
+  // it.
   while (!*answer) co_await arrived->wait();
   co_return std::move(**answer);
 }
@@ -36,7 +36,8 @@ Task<Result<T>> await_reply(asio::any_io_executor executor, std::function<void(R
 template <class T>
 Task<Result<T>> run_on(asio::any_io_executor executor, asio::thread_pool& pool,
                        std::function<Result<T>()> work) {
-  const std::function<void(Reply<T>)> start = [&pool, work = std::move(work)](Reply<T> reply) {
+  using Reply = std::function<void(Result<T>)>;
+  const std::function<void(Reply)> start = [&pool, work = std::move(work)](Reply reply) {
     asio::post(pool, [work, reply = std::move(reply)] { reply(work()); });
   };
   co_return co_await await_reply<T>(executor, start);
