@@ -125,7 +125,7 @@ def test_a_client_that_leaves_frees_its_slot(fleet):
     boss = fleet(slots=1, step_us=20_000)
     with boss.api.http.stream("POST", "/v1/completions", json={
             "model": "fake", "prompt": "x", "max_tokens": 4000, "stream": True}) as response:
-        next(response.iter_lines())
+        next(response.iter_lines())  # dropped here, and with it the connection
     boss.workers[0].api.wait_idle()
 
 

@@ -114,7 +114,8 @@ def test_an_openai_request_can_be_explained_after_kill_9(fleet):
     with boss.api.http.stream("POST", "/v1/completions", json={
             "model": "fake", "prompt": "x", "max_tokens": 4000, "stream": True}) as response:
         cut = response.headers["x-request-id"]
-        next(response.iter_lines())
+        lines = response.iter_lines()  # held: httpx closes the connection of an iterator that is dropped
+        next(lines)
         wait_until(lambda: rows(boss, "SELECT status FROM jobs WHERE job_id=?", cut) == [("running",)],
                    "the row says that it runs")
         wait_until(lambda: rows(boss, "SELECT status FROM jobs WHERE job_id=?", done) == [("completed",)],
