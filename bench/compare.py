@@ -3,6 +3,7 @@
 
 Each round starts one server after the other, on the same model, threads and slots, and runs every
 case against each; the order alternates. Started by bench/compare.sh, which builds both.
+With --other the second server is llorch-candled, too, with those flags: what a feature is worth.
 """
 import argparse
 import contextlib
@@ -24,6 +25,7 @@ STOP_LIMIT_S = 15
 CASE_LIMIT_S = 300
 GREEDY_TOKENS = 32
 SERVERS = ("llorch", "llama-server")
+FIRST_TOKENS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,16 @@ CASES = {
     "single": Case("1 stream", ("--requests", "6", "--prompt-words", "40"), (
         Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),
         Figure("TTFT p50", "ttft_ms.p50", "ms", False))),
+    "edit": Case(
+        "1 stream, the answer repeats the prompt",
+        ("--route", "completions", "--requests", "4", "--prompt-words", "80", "--prompt-repeats", "3",
+         "--max-tokens", "200"), (
+            Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),)),
+    "chat4": Case("4 streams", ("--concurrency", "4", "--requests", "12"), (
+        Figure("all streams", "tokens_per_s", "tok/s", True),)),
+    "prefill": Case(
+        "a prompt of 2 000 words", ("--requests", "2", "--prompt-words", "2000", "--max-tokens", "2"), (
+            Figure("TTFT p50", "ttft_ms.p50", "ms", False),)),
     "streams": Case("8 streams", ("--concurrency", "8", "--requests", "24"), (
         Figure("all streams", "tokens_per_s", "tok/s", True),
         Figure("gap p50", "gap_ms.p50", "ms", False),
@@ -71,7 +83,9 @@ CASES = {
             Figure("quiet gap p99", "quiet_gap_ms.p99", "ms", False),
             Figure("the prompt's TTFT", "injected_ttft_ms", "ms", False))),
 }
-READY = Figure("start to ready", "ready_s", "s", False)
+START = (Figure("start to ready", "ready_s", "s", False),
+         Figure("start to first token", "first_token_s", "s", False))
+DEFAULT_CASES = "single,streams,prefix,prefixes,inject,prefill"
 
 
 def lookup(result, path):
@@ -106,9 +120,9 @@ def show(number):
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def table(rounds, cases):
-    lines = ["| case | figure | llorch-candled | llama-server | ratio |", "|---|---|---|---|---|"]
-    rows = [("start", "start", READY)] if rounds else []
+def table(rounds, cases, other="llama-server"):
+    lines = [f"| case | figure | llorch-candled | {other} | ratio |", "|---|---|---|---|---|"]
+    rows = [("start", "start", figure) for figure in START] if rounds else []
     rows += [(CASES[name].title, name, figure) for name in cases for figure in CASES[name].figures]
     for title, name, figure in rows:
         spread, ratio = summary(rounds, name, figure)
@@ -157,9 +171,10 @@ def answers(port, path):
 def command_of(server, options, port, slots):
     common = ["--host", "127.0.0.1", "--port", str(port)]
     threads = str(options.threads)
-    if server == "llorch":
+    if server == "llorch" or options.other:
+        own = options.other.split() if server != "llorch" else []
         return [str(options.work / "bin/llorch-candled"), "--model", str(options.model), *common,
-                "--threads", threads, "--slots", str(slots), "--ctx-tokens", str(options.ctx)]
+                "--threads", threads, "--slots", str(slots), "--ctx-tokens", str(options.ctx), *own]
     return [str(options.work / "server/bin/llama-server"), "-m", str(options.model), *common,
             "-t", threads, "-np", str(slots), "-c", str(options.ctx * slots)]
 
@@ -168,7 +183,7 @@ def command_of(server, options, port, slots):
 def running(server, options, log, slots):
     """Starts a server, gives its port and seconds to ready, and stops it by its own process id."""
     port = free_port()
-    path = "/ready" if server == "llorch" else "/health"
+    path = "/ready" if server == "llorch" or options.other else "/health"
     begin = time.monotonic()
     with open(log, "wb") as output:
         process = subprocess.Popen(command_of(server, options, port, slots), stdin=subprocess.DEVNULL,
@@ -178,7 +193,9 @@ def running(server, options, log, slots):
             if process.poll() is not None or time.monotonic() - begin > READY_LIMIT_S:
                 sys.exit(f"error: {server} did not become ready\nnext: read {log}")
             time.sleep(0.005)
-        yield port, time.monotonic() - begin
+        ready_s = time.monotonic() - begin
+        first_token(port)
+        yield port, {"ready_s": ready_s, "first_token_s": time.monotonic() - begin}
     finally:
         process.terminate()
         try:
@@ -186,6 +203,24 @@ def running(server, options, log, slots):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def first_token(port):
+    """Returns when the first text of an answer has come."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_LIMIT_S)
+    try:
+        connection.request("POST", "/v1/completions", json.dumps(
+            {"model": "default", "prompt": "Once upon a time", "max_tokens": FIRST_TOKENS,
+             "stream": True}), {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        while True:
+            line = reply.readline()
+            if not line:
+                sys.exit("error: the first answer ended without text\nnext: read the server's log")
+            if line.startswith(b'data: {') and json.loads(line[6:])["choices"][0].get("text"):
+                return
+    finally:
+        connection.close()
 
 
 def load(options, port, seed, flags):
@@ -208,9 +243,9 @@ def measure(options, cases):
         one = {}
         for server in SERVERS if number % 2 == 0 else reversed(SERVERS):
             log = logs / f"{server}-{number}.log"
-            with running(server, options, log, options.slots) as (port, ready_s):
-                results = {"start": {"ready_s": ready_s}}
-                load(options, port, 1, ("--max-tokens", "8"))  # first touch of the weights
+            with running(server, options, log, options.slots) as (port, start):
+                results = {"start": start}
+                load(options, port, 1, ("--max-tokens", "8"))
                 for index, name in enumerate(cases):
                     # A seed of its own per round and case: no server finds a prompt in its cache.
                     seed = 1000 * (number + 1) + index
@@ -234,9 +269,9 @@ def post(port, path, body):
         connection.close()
 
 
-def greedy_ids(server, port, prompt):
+def greedy_ids(server, port, prompt, other):
     """The token ids of a greedy answer of at most GREEDY_TOKENS."""
-    if server == "llorch":
+    if server == "llorch" or other:
         text = post(port, "/execute", {"job_id": f"greedy-{time.monotonic_ns()}", "prompt": prompt,
                                        "max_tokens": GREEDY_TOKENS, "temperature": 0,
                                        "cache_scope": str(time.monotonic_ns())})
@@ -254,7 +289,7 @@ def compare_answers(options):
     answers = {}
     for server in SERVERS:
         with running(server, options, options.work / "logs" / f"{server}-greedy.log", 1) as (port, _):
-            answers[server] = [greedy_ids(server, port, prompt) for prompt in prompts]
+            answers[server] = [greedy_ids(server, port, prompt, options.other) for prompt in prompts]
     ours, theirs = (answers[server] for server in SERVERS)
     differing = [prompt for prompt, a, b in zip(prompts, ours, theirs) if a != b]
     return (f"Greedy answers at one slot, {GREEDY_TOKENS} tokens: {len(prompts) - len(differing)} of "
@@ -286,10 +321,12 @@ def parse(arguments):
     parser.add_argument("--work", type=pathlib.Path, required=True, help="what compare.sh built")
     parser.add_argument("--model", type=pathlib.Path, help="a .gguf file (default: smollm2)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
+    parser.add_argument("--cases", default=DEFAULT_CASES, help="of " + ", ".join(CASES))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--ctx", type=int, default=6144, help="tokens per slot")
+    parser.add_argument("--other", default="", metavar="FLAGS",
+                        help="compare with llorch-candled FLAGS instead of llama-server")
     parser.add_argument("--out", type=pathlib.Path, help="also write the table here")
     options = parser.parse_args(arguments)
     unknown = set(options.cases.split(",")) - set(CASES)
@@ -318,7 +355,7 @@ def main():
     equal = compare_answers(options)
     rounds = measure(options, cases)
     (options.work / "results.json").write_text(json.dumps({"machine": line, "rounds": rounds}))
-    text = f"{line}.\n\n{table(rounds, cases)}\n"
+    text = f"{line}.\n\n{table(rounds, cases, options.other or 'llama-server')}\n"
     failed = failures(rounds)
     text += "\nFailed requests: " + ("; ".join(failed) if failed else "none") + f".\n\n{equal}\n"
     print(text)

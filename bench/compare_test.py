@@ -32,7 +32,7 @@ class Summary(unittest.TestCase):
 class Table(unittest.TestCase):
     def test_has_a_row_per_figure_and_a_dash_for_what_is_missing(self):
         rows = compare.table([round_of(10, 20)], ["single"]).splitlines()
-        self.assertEqual(len(rows), 2 + 1 + len(compare.CASES["single"].figures))
+        self.assertEqual(len(rows), 2 + len(compare.START) + len(compare.CASES["single"].figures))
         self.assertIn("| 1 stream | decode | – | – | – |", rows)
         self.assertIn("| 1 stream | TTFT p50 | 10 ms (10–10) | 20 ms (20–20) | 2.00x |", rows)
 

@@ -38,6 +38,9 @@ std::variant<LoadOptions, int> parse_load_options(int argc, const char* const* a
       ->check(CLI::Range(1u, words_max));
   app.add_option("--prompt-words", options.prompt_words, "words of each request's own")
       ->check(CLI::Range(1u, words_max));
+  app.add_option("--prompt-repeats", options.prompt_repeats,
+                 "how often they are said: the answer goes on with them")
+      ->check(CLI::Range(1u, 1'000u));
   app.add_option("--shared-prefix-words", options.shared_prefix_words, "words shared by requests")
       ->check(CLI::Range(0u, words_max));
   app.add_option("--prefixes", options.prefixes, "different shared prefixes")

@@ -19,6 +19,7 @@ struct LoadOptions {
   std::uint32_t requests = 1;
   std::uint32_t max_tokens = 64;
   std::uint32_t prompt_words = 20;        // of each request's own
+  std::uint32_t prompt_repeats = 1;       // how often they are said, one after the other
   std::uint32_t shared_prefix_words = 0;  // before them, the same for all who share a prefix
   std::uint32_t prefixes = 1;             // different shared prefixes, taken in turn
   std::uint64_t seed = 1;                 // of the prompts, and of the sampling

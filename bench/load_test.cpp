@@ -20,6 +20,9 @@ TEST(Samples, GivesValuesThatWereSeen) {
 }
 
 TEST(PromptOf, SharesPrefixesInTurnAndNothingElse) {
+  EXPECT_EQ(prompt_of({.prompt_words = 2, .prompt_repeats = 3}, 0),
+            prompt_of({.prompt_words = 2}, 0) + ". " + prompt_of({.prompt_words = 2}, 0) + ". " +
+                prompt_of({.prompt_words = 2}, 0));
   const LoadOptions options{.prompt_words = 10, .shared_prefix_words = 50, .prefixes = 2};
   const auto head = [](const std::string& text) { return text.substr(0, 120); };
   EXPECT_EQ(prompt_of(options, 0), prompt_of(options, 0));

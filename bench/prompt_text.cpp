@@ -41,7 +41,10 @@ std::string prompt_of(const LoadOptions& options, std::uint32_t index) {
     prompt = words_of(base + prefix_stream + index % options.prefixes, options.shared_prefix_words);
     prompt += ' ';
   }
-  return prompt + words_of(base + request_stream + index, options.prompt_words);
+  const auto own = words_of(base + request_stream + index, options.prompt_words);
+  prompt += own;
+  for (std::uint32_t i = 1; i < options.prompt_repeats; ++i) prompt += ". " + own;
+  return prompt;
 }
 
 std::string request_body(const LoadOptions& options, const std::string& prompt,
