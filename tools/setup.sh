@@ -43,7 +43,7 @@ tool_list() {
 # Libraries, by package. Boost is named by version: Debian's default (1.74) is too old and cannot be
 # installed beside 1.81.
 library_list() {
-  echo ca-certificates libssl-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libcli11-dev \
+  echo ca-certificates libssl-dev libcurl4-openssl-dev libfmt-dev libcli11-dev \
     libtomlplusplus-dev
   case "$1" in ubuntu*) echo libboost1.83-dev ;; *) echo libboost1.81-dev ;; esac
   if $for_tests; then echo libgtest-dev libgmock-dev libclang-rt-19-dev; fi
@@ -123,7 +123,7 @@ system_packages() {
   case "$system" in
     "debian 12" | "ubuntu 24.04") ;;
     darwin)
-      echo "next: brew install cmake ninja pkg-config ccache boost openssl@3 curl fmt spdlog cli11" \
+      echo "next: brew install cmake ninja pkg-config ccache boost openssl@3 curl fmt cli11" \
         "tomlplusplus googletest llvm rust python node" >&2
       stop_with "setup: packages of macOS are not installed by this script" \
         "then tools/setup.sh --no-packages"
