@@ -32,6 +32,9 @@ int main(int argc, char** argv) {
   if (auto* tool = std::get_if<MeasurePerplexity>(&*command)) {
     return run_perplexity(std::move(*tool), *settings, measure_perplexity);
   }
+  if (auto* tool = std::get_if<CalibrateModel>(&*command)) {
+    return run_calibration(std::move(*tool), *settings, calibrate_thoroughly);
+  }
   auto& options = std::get<WorkerOptions>(*command);
   if (const auto found = resolve_worker_model(options, *settings); !found) {
     return report(found.error());

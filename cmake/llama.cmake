@@ -84,6 +84,9 @@ endif()
 file(GLOB_RECURSE llama_archives "${llama_build}/common/*.a" "${llama_build}/src/*.a"
      "${llama_build}/ggml/*.a" "${llama_build}/vendor/*.a")
 add_library(llama_cpp INTERFACE)
+if(patches)
+  target_compile_definitions(llama_cpp INTERFACE LLORCH_LLAMA_PATCHED)
+endif()
 # src comes last: its unicode.h must not hide common's. Only engine/gbnf.cpp reads from there.
 target_include_directories(llama_cpp SYSTEM INTERFACE "${llama_dir}/include" "${llama_dir}/common"
                            "${llama_dir}/ggml/include" "${llama_dir}/vendor" "${llama_dir}/src")

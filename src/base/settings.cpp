@@ -411,6 +411,7 @@ const std::vector<SettingKey>& setting_keys() {
       {"worker.threads", integer},
       {"worker.itl_target_ms", integer},
       {"worker.kv_ram_mib", integer},
+      {"worker.draft_tokens", integer},
       {"worker.queue", integer},
       {"worker.drain_ms", integer},
       {"worker.token", text},

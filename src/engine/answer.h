@@ -38,6 +38,7 @@ class Answer {
   Ended finish(StopReason reason);
 
   std::int64_t tokens_out() const { return tokens_out_; }
+  std::int64_t tokens_left() const { return max_tokens_ - tokens_out_; }
   std::uint64_t seed() const { return seed_; }
 
  private:

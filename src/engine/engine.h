@@ -69,6 +69,13 @@ struct EngineLoad {
   std::uint64_t tokens_in_total = 0;
   std::uint64_t tokens_out_total = 0;
   std::uint64_t prefix_hit_tokens_total = 0;
+  std::uint64_t draft_tokens_total = 0;  // guessed and checked
+  std::uint64_t draft_hit_tokens_total = 0;
+  // Where the engine's time went: computing prompts, answers, picking tokens, nothing to do.
+  double prefill_ms_total = 0;
+  double decode_ms_total = 0;
+  double sampling_ms_total = 0;
+  double waiting_ms_total = 0;
   std::vector<JobProgress> jobs;
 };
 

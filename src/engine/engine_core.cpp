@@ -20,13 +20,15 @@ SteadyTime steady_now() {
 }  // namespace
 
 EngineCore::EngineCore(const LoadedModel& loaded, const CoreOptions& options,
-                       std::function<void()> publish)
+                       std::function<void()> publish, std::unique_ptr<StepTrace> trace)
     : loaded_(loaded),
       context_(loaded.context.get()),
       publish_(std::move(publish)),
+      trace_(std::move(trace)),
       planner_(
           {.batch_tokens_max = loaded.batch_tokens_max, .itl_target_ms = options.itl_target_ms}),
       cells_(context_, loaded.model.get(), options.snapshot_bytes_max),
+      draft_tokens_(options.draft_tokens),
       batch_(loaded.batch_tokens_max),
       slots_(static_cast<std::size_t>(loaded.card.slots_total)),
       output_rows_(slots_.size(), -1) {}
@@ -138,6 +140,14 @@ bool EngineCore::await_leader(Run& run, std::int64_t cached_tokens) {
   return leader.run != nullptr;
 }
 
+// Jobs that ended leave gaps, and only neighbours are computed in one piece.
+void EngineCore::close_gap() {
+  const auto decoding = std::ranges::count_if(
+      slots_, [](const auto& slot) { return slot.run && slot.run->decoding(); });
+  if (decoding < 2) return;
+  cells_.close_gap(slots_, cost_.decode_ms(static_cast<std::int32_t>(decoding)), steady_now());
+}
+
 void EngineCore::unpark() {
   for (const auto& slot : slots_) {
     if (!slot.run || slot.run->phase != SlotPhase::parked) continue;
@@ -167,18 +177,33 @@ std::vector<SlotView> EngineCore::views(SteadyTime now) const {
   return out;
 }
 
+// Only for a job that computes alone: beside others each guessed token would split the batch.
+void EngineCore::add_draft(std::vector<PlannedRow>& rows) {
+  draft_ = {};
+  drafting_ = false;
+  if (rows.size() != 1 || draft_tokens_ == 0 || !cells_.cuts()) return;
+  auto& run = *slots_[static_cast<std::size_t>(rows.front().slot)].run;
+  if (!run.decoding() || run.request.deterministic) return;
+  drafting_ = true;
+  const auto most = std::min<std::int64_t>(draft_tokens_, run.answer->tokens_left() - 1);
+  draft_ = run.speculation.draft(run.tokens, static_cast<std::int32_t>(most), draft_cost_);
+  rows.front().tokens += static_cast<std::int32_t>(draft_.size());
+}
+
 void EngineCore::fill_batch(const std::vector<PlannedRow>& rows) {
   batch_.clear();
   for (const auto& row : rows) {
     const auto& run = *slots_[static_cast<std::size_t>(row.slot)].run;
     output_rows_[static_cast<std::size_t>(row.slot)] = -1;
+    const auto known = static_cast<std::int64_t>(run.tokens.size());
     for (std::int64_t i = 0; i < row.tokens; ++i) {
       const auto at = run.evaluated + i;
+      const auto token = at < known ? run.tokens[static_cast<std::size_t>(at)]
+                                    : draft_[static_cast<std::size_t>(at - known)];
       // Logits only where a token is drawn from them.
-      const bool last = at + 1 == static_cast<std::int64_t>(run.tokens.size());
-      const auto index = batch_.add(run.tokens[static_cast<std::size_t>(at)],
-                                    static_cast<llama_pos>(at), run.slot, last);
-      if (last) output_rows_[static_cast<std::size_t>(row.slot)] = index;
+      const bool drawn = at + 1 >= known;
+      const auto index = batch_.add(token, static_cast<llama_pos>(at), run.slot, drawn);
+      if (at + 1 == known) output_rows_[static_cast<std::size_t>(row.slot)] = index;
     }
   }
 }
@@ -224,6 +249,31 @@ void EngineCore::draw_token(Run& run, std::int32_t output, SteadyTime now) {
   deliver(run, std::move(step.token), std::move(step.end));
 }
 
+// Draws from the rows of the guess for as long as it turns out right.
+void EngineCore::draw_drafted(Run& run, const PlannedRow& row, SteadyTime now) {
+  const auto slot = run.slot;
+  const auto first = output_rows_[static_cast<std::size_t>(slot)];
+  const auto computed = run.evaluated + row.tokens;
+  for (std::int32_t i = 0; i < row.tokens; ++i) {
+    ++run.evaluated;
+    const auto before = run.tokens.size();
+    const auto guess = static_cast<std::size_t>(i);
+    draw_token(run, first + i, now);
+    if (run.over || run.tokens.size() == before) break;
+    run.speculation.judge(guess, run.tokens.back());
+    if (guess == draft_.size() || run.tokens.back() != draft_[guess]) break;
+    ++totals_.draft_hit_tokens_total;
+    if (!run.decoding()) break;  // its outbox is full
+  }
+  if (run.evaluated == computed || cells_.cut(slot, run.evaluated)) return;
+  cells_.clear(slot);
+  slots_[static_cast<std::size_t>(slot)].resident.clear();
+  run.evaluated = 0;
+  if (!run.over)
+    fail_run(run, {.code = Code::backend_error,
+                   .message = "the backend could not take back guessed tokens"});
+}
+
 void EngineCore::tell_progress(Run& run, SteadyTime now) {
   if (elapsed_ms(run.progress_told_at, now) < static_cast<double>(limits::prefill_event_ms)) return;
   run.progress_told_at = now;
@@ -235,6 +285,10 @@ void EngineCore::tell_progress(Run& run, SteadyTime now) {
 void EngineCore::after_decode(const std::vector<PlannedRow>& rows, SteadyTime now) {
   for (const auto& row : rows) {
     const auto run = slots_[static_cast<std::size_t>(row.slot)].run;
+    if (drafting_) {
+      draw_drafted(*run, row, now);
+      continue;
+    }
     run->evaluated += row.tokens;
     const auto output = output_rows_[static_cast<std::size_t>(row.slot)];
     if (output >= 0) {
@@ -245,36 +299,77 @@ void EngineCore::after_decode(const std::vector<PlannedRow>& rows, SteadyTime no
   }
 }
 
-void EngineCore::measure(const std::vector<PlannedRow>& rows, double ms) {
-  std::int32_t decode_rows = 0;
-  std::int32_t prefill_tokens = 0;
+StepShape EngineCore::shape_of(const std::vector<PlannedRow>& rows) const {
+  StepShape shape{.drafted = static_cast<std::int32_t>(draft_.size())};
   for (const auto& row : rows) {
     const bool decoding = slots_[static_cast<std::size_t>(row.slot)].run->decoding();
-    (decoding ? decode_rows : prefill_tokens) += row.tokens;
+    if (decoding) ++shape.decode_rows;
+    if (!decoding) shape.prefill_tokens += row.tokens;
   }
-  cost_.observe(decode_rows, prefill_tokens, ms);
-  const auto blend = [&](double& mean, std::int32_t tokens) {
-    if (tokens == 0 || ms <= 0) return;
+  return shape;
+}
+
+void EngineCore::measure(const StepShape& shape, const StepTimes& times,
+                         std::uint64_t tokens_drawn) {
+  if (trace_) trace_->step(times, shape, tokens_drawn);
+  const auto ms = elapsed_ms(times.begun, times.decoded);
+  const bool alone = shape.decode_rows == 1 && shape.prefill_tokens == 0;
+  if (alone) draft_cost_.observe(shape.drafted, ms);
+  if (shape.drafted == 0) cost_.observe(shape.decode_rows, shape.prefill_tokens, ms);
+  totals_.draft_tokens_total += static_cast<std::uint64_t>(shape.drafted);
+  const auto decode_ms =
+      shape.prefill_tokens == 0 ? ms : std::min(ms, cost_.decode_ms(shape.decode_rows));
+  totals_.decode_ms_total += decode_ms;
+  totals_.prefill_ms_total += ms - decode_ms;
+  totals_.sampling_ms_total += elapsed_ms(times.decoded, times.sampled);
+  const auto blend = [&](double& mean, double tokens) {
+    if (tokens <= 0 || ms <= 0) return;
     const double rate = tokens * 1000.0 / ms;
     mean = mean == 0 ? rate : mean + newest_weight * (rate - mean);
   };
-  if (prefill_tokens == 0) blend(totals_.decode_tokens_per_second, decode_rows);
-  if (decode_rows == 0) blend(totals_.prefill_tokens_per_second, prefill_tokens);
+  if (shape.prefill_tokens == 0) {
+    blend(totals_.decode_tokens_per_second, static_cast<double>(tokens_drawn));
+  }
+  if (shape.decode_rows == 0) blend(totals_.prefill_tokens_per_second, shape.prefill_tokens);
 }
 
 bool EngineCore::step() {
+  const auto woken = steady_now();
+  if (waiting_since_ != SteadyTime{}) totals_.waiting_ms_total += elapsed_ms(waiting_since_, woken);
+  waiting_since_ = {};
   unpark();
   seat_waiting();
-  const auto begun = steady_now();
-  const auto rows = planner_.plan(views(begun), cost_);
-  if (rows.empty()) return false;
+  close_gap();
+  StepTimes times{.begun = steady_now()};
+  auto rows = planner_.plan(views(times.begun), cost_);
+  if (rows.empty()) {
+    waiting_since_ = times.begun;
+    return false;
+  }
+  add_draft(rows);
   fill_batch(rows);
+  times.planned = steady_now();
   if (!decode_batch(rows)) return true;
   llama_synchronize(context_);
-  const auto now = steady_now();
-  measure(rows, elapsed_ms(begun, now));
-  after_decode(rows, now);
+  times.decoded = steady_now();
+  const auto shape = shape_of(rows);
+  const auto drawn_before = totals_.tokens_out_total;
+  after_decode(rows, times.decoded);
+  times.sampled = steady_now();
+  measure(shape, times, totals_.tokens_out_total - drawn_before);
   return true;
+}
+
+JobSpan EngineCore::span_of(const Run& run, SteadyTime now, std::int64_t tokens_out) {
+  return {.id = run.request.id.value,
+          .slot = run.slot,
+          .submitted = run.submitted_at,
+          .seated = run.seated_at,
+          .first_token = run.first_token_at,
+          .ended = now,
+          .prompt_tokens = run.prompt_tokens,
+          .cached_tokens = run.cached_tokens,
+          .tokens_out = tokens_out};
 }
 
 void EngineCore::end(Run& run, Ended ended) {
@@ -285,6 +380,7 @@ void EngineCore::end(Run& run, Ended ended) {
     const bool answered = run.first_token_at != SteadyTime{};
     ended.prefill_ms = elapsed_ms(run.seated_at, answered ? run.first_token_at : now);
     ended.decode_time_ms = answered ? elapsed_ms(run.first_token_at, now) : 0;
+    if (trace_) trace_->job(span_of(run, now, ended.tokens_out));
   }
   leave(run, std::move(ended));
 }

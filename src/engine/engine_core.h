@@ -6,6 +6,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/batch_planner.h"
@@ -13,11 +14,13 @@
 #include "engine/kv_cells.h"
 #include "engine/loaded_model.h"
 #include "engine/run.h"
+#include "engine/step_trace.h"
 
 namespace llorch {
 
 struct CoreOptions {
   double itl_target_ms = 150;
+  std::int32_t draft_tokens = 0;  // guessed at most in one step
   std::uint64_t snapshot_bytes_max = 0;
 };
 
@@ -25,7 +28,9 @@ class EngineCore {
  public:
   // `publish` is called when a job got its slot or left, before the event that says so can be
   // seen: figures published there never lag behind what a client knows.
-  EngineCore(const LoadedModel& loaded, const CoreOptions& options, std::function<void()> publish);
+  // `trace` may be null.
+  EngineCore(const LoadedModel& loaded, const CoreOptions& options, std::function<void()> publish,
+             std::unique_ptr<StepTrace> trace);
 
   void add(std::shared_ptr<Run> run);  // accepted, being prepared
   void prepared(const std::shared_ptr<Run>& run, Result<std::unique_ptr<ReadyRun>> ready);
@@ -43,33 +48,44 @@ class EngineCore {
   void seat(const std::shared_ptr<Run>& run, const Seat& seat);
   static bool awaits(Run& run);
   bool await_leader(Run& run, std::int64_t cached_tokens);
+  void close_gap();
   void unpark();
   std::vector<SlotView> views(SteadyTime now) const;
+  void add_draft(std::vector<PlannedRow>& rows);
   void fill_batch(const std::vector<PlannedRow>& rows);
   bool decode_batch(const std::vector<PlannedRow>& rows);
   void after_decode(const std::vector<PlannedRow>& rows, SteadyTime now);
   void draw_token(Run& run, std::int32_t output, SteadyTime now);
+  void draw_drafted(Run& run, const PlannedRow& row, SteadyTime now);
   void deliver(Run& run, std::optional<TokenOut> token, std::optional<Ended> ended);
   void end_without_slot(Run& run, ReadyRun ready);
   void tell_started(Run& run);
   void tell_progress(Run& run, SteadyTime now);
+  static JobSpan span_of(const Run& run, SteadyTime now, std::int64_t tokens_out);
   void end(Run& run, Ended ended);
   void fail_run(Run& run, Error error);
   void leave(Run& run, JobEvent last);
   void release(Run& run);
-  void measure(const std::vector<PlannedRow>& rows, double ms);
+  StepShape shape_of(const std::vector<PlannedRow>& rows) const;
+  void measure(const StepShape& shape, const StepTimes& times, std::uint64_t tokens_drawn);
 
   const LoadedModel& loaded_;
   llama_context* const context_;
   const std::function<void()> publish_;
+  const std::unique_ptr<StepTrace> trace_;
   BatchPlanner planner_;
   KvCells cells_;
+  const std::int32_t draft_tokens_;
+  bool drafting_ = false;         // the step is of one job whose next tokens are guessed
+  std::span<const Token> draft_;  // the guess, maybe empty
   StepCost cost_;
+  DraftCost draft_cost_;
   Batch batch_;
   std::vector<Slot> slots_;
   std::list<std::shared_ptr<Run>> runs_;   // every run that is not over, oldest first
   std::vector<std::int32_t> output_rows_;  // per slot: its row with logits in the batch, or -1
   EngineLoad totals_;                      // the counters only
+  SteadyTime waiting_since_;               // unset while there is something to do
 };
 
 }  // namespace llorch

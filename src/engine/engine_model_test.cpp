@@ -1,13 +1,16 @@
 // The engine on real weights. Needs LLORCH_TEST_MODEL, a GGUF file of SmolLM2-135M-Instruct.
 #include <algorithm>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <future>
 #include <gtest/gtest.h>
 #include <llama.h>
 #include <random>
 #include <stop_token>
 #include <thread>
+#include <unistd.h>
 
 #include "engine/llama_engine.h"
 #include "engine/llama_handles.h"
@@ -103,8 +106,7 @@ class EngineOnRealWeights : public testing::Test {
   void SetUp() override {
     if (model_path() == nullptr) GTEST_SKIP() << "LLORCH_TEST_MODEL names no model file";
   }
-  static std::unique_ptr<Engine> load(std::int32_t slots) {
-    EngineOptions options;
+  static std::unique_ptr<Engine> load(std::int32_t slots, EngineOptions options = {}) {
     options.model_path = model_path();
     options.slots = slots;
     options.ctx_tokens = 1024;
@@ -151,6 +153,85 @@ TEST_F(EngineOnRealWeights, SaysWhatAPlainGreedyLoopSays) {
     ASSERT_TRUE(talk.read());
     EXPECT_EQ(talk.ids, plain_greedy(prompt, 24)) << prompt;
   }
+}
+
+// clause: W-64
+TEST_F(EngineOnRealWeights, GuessesWithoutChangingAnAnswer) {
+  const auto guessing = load(2);
+  const auto plain = load(2, {.draft_tokens = 0});
+  std::vector<JobRequest> jobs;
+  jobs.push_back(greedy("Months: January, February, March, January, February, March,", 150));
+  jobs.push_back(greedy("1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6, 1, 2, 3,", 150));
+  jobs.back().sampling = {.temperature = 0.7, .seed = 5};
+  jobs.push_back(chat("Say the word 'yes' ten times.", 150));
+  jobs.back().stop = {"yes, yes, yes, yes"};
+  for (auto& job : jobs) {
+    job.cache_scope = job.id.value;
+    Talk guessed(*guessing, job);
+    ASSERT_TRUE(guessed.read());
+    Talk expected(*plain, job);
+    ASSERT_TRUE(expected.read());
+    EXPECT_EQ(guessed.ids, expected.ids) << job.id.value;
+    EXPECT_EQ(guessed.text, expected.text);
+    EXPECT_EQ(guessed.ended->reason, expected.ended->reason);
+    // What was guessed wrong has left nothing in the cells: the answer as a prefix is as computed.
+    auto further = job;
+    further.resume_tokens = guessed.ids;
+    further.max_tokens = *job.max_tokens + 8;
+    further.stop.clear();
+    Talk on(*guessing, further);
+    ASSERT_TRUE(on.read());
+    Talk fresh(*plain, further);
+    ASSERT_TRUE(fresh.read());
+    EXPECT_EQ(on.ids, fresh.ids);
+  }
+  EXPECT_GT(guessing->load().draft_hit_tokens_total, 0U) << "else nothing was tried";
+  EXPECT_EQ(plain->load().draft_tokens_total, 0U);
+}
+
+// Jobs of 12 and of 80 tokens in turn: the long ones then stand in slots 1 and 3.
+TEST_F(EngineOnRealWeights, ClosesGapsBetweenJobsWithoutChangingThem) {
+  const auto engine = load(4, {.draft_tokens = 0});
+  std::vector<std::unique_ptr<Talk>> talks;
+  for (const std::uint64_t tokens : {12, 80, 12, 80}) {
+    auto job = greedy("Story " + std::to_string(talks.size()) + ": once upon a time", tokens);
+    job.ignore_eos = true;
+    talks.push_back(std::make_unique<Talk>(*engine, job));
+  }
+  for (const auto& talk : talks) ASSERT_TRUE(talk->read());
+  auto alone = greedy("Story 3: once upon a time", 80);
+  alone.ignore_eos = true;
+  alone.cache_scope = "else";
+  Talk expected(*engine, alone);
+  ASSERT_TRUE(expected.read());
+  EXPECT_EQ(talks[3]->ids, expected.ids);
+  // Its prompt lies where it was moved to, and nowhere else.
+  Talk again(*engine, greedy("Story 3: once upon a time" + talks[3]->text, 4));
+  ASSERT_TRUE(again.read());
+  EXPECT_GT(again.started->cached_tokens, 60);
+}
+
+// clause: W-65
+TEST_F(EngineOnRealWeights, TracesItsStepsIntoANewFile) {
+  const auto path = testing::TempDir() + "steps" + std::to_string(getpid()) + ".json";
+  {
+    const auto engine = load(1, {.trace_path = path});
+    Talk talk(*engine, greedy("Once upon a time", 8));
+    ASSERT_TRUE(talk.read());
+  }
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  EXPECT_TRUE(text.starts_with("[\n")) << text;
+  EXPECT_TRUE(text.ends_with("\n]\n")) << text;
+  for (const char* part : {"\"decode_rows\":1", "\"prefill_tokens\":4", "\"name\":\"sample\"",
+                           "\"name\":\"answer\"", "\"tokens_out\":8"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part;
+  }
+  const auto again =
+      load_llama_engine({.model_path = model_path(), .trace_path = path}, [](double) {});
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, Code::conflict);
+  std::remove(path.c_str());
 }
 
 // clause: W-26, W-27

@@ -8,7 +8,7 @@
 namespace llorch {
 namespace {
 
-bool can_copy(const llama_model* model) {
+bool can_cut(const llama_model* model) {
   return !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model) &&
          llama_model_n_swa(model) == 0;
 }
@@ -21,7 +21,8 @@ SteadyTime steady_now() {
 
 KvCells::KvCells(llama_context* context, const llama_model* model, std::uint64_t snapshot_bytes_max)
     : context_(context),
-      copies_(snapshot_bytes_max > 0 && can_copy(model)),
+      cuts_(can_cut(model)),
+      copies_(snapshot_bytes_max > 0 && cuts_),
       cache_(copies_ ? snapshot_bytes_max : 0) {}
 
 Seat KvCells::choose(const std::vector<Slot>& slots, const Run& run,
@@ -39,7 +40,6 @@ void KvCells::clear(std::int32_t slot) {
   llama_memory_seq_rm(llama_get_memory(context_), slot, -1, -1);
 }
 
-// Cuts the slot's cells off after `tokens`. False: the slot does not hold exactly those now.
 bool KvCells::cut(std::int32_t slot, std::int64_t tokens) {
   const auto memory = llama_get_memory(context_);
   return llama_memory_seq_rm(memory, slot, static_cast<llama_pos>(tokens), -1) &&
@@ -98,6 +98,22 @@ bool KvCells::copy(const std::vector<Slot>& slots, const Run& run, const Seat& s
   if (state.size == 0 || !write(seat.slot, count, state.view())) return false;
   cache_.put(scope, std::move(tokens), std::move(state), now);
   return true;
+}
+
+void KvCells::close_gap(std::vector<Slot>& slots, double decode_ms, SteadyTime now) {
+  const auto move = copies_ ? choose_move(slots, copy_cost_, decode_ms) : std::nullopt;
+  if (!move) return;
+  auto& from = slots[static_cast<std::size_t>(move->from)];
+  auto& to = slots[static_cast<std::size_t>(move->to)];
+  const auto tokens = from.run->evaluated;
+  const auto state = read(move->from, tokens);
+  if (state.size == 0) return;
+  keep(to, move->to, 0, now);
+  to.resident.clear();
+  if (!write(move->to, tokens, state.view()) || !cut(move->to, tokens)) return clear(move->to);
+  clear(move->from);
+  to = std::exchange(from, {});
+  to.run->slot = move->to;
 }
 
 std::int64_t KvCells::place(const std::vector<Slot>& slots, const Run& run, const Seat& seat,

@@ -23,7 +23,13 @@ class KvCells {
   // Tokens of the run whose cells are in the chosen slot afterwards: what choose() said, or fewer.
   std::int64_t place(const std::vector<Slot>& slots, const Run& run, const Seat& seat,
                      SteadyTime now);
+  // Moves a job into a gap between the busy slots; see choose_move().
+  void close_gap(std::vector<Slot>& slots, double decode_ms, SteadyTime now);
   void clear(std::int32_t slot);
+  // Whether cut() works at any length; where not, a token once evaluated stays.
+  bool cuts() const { return cuts_; }
+  // Drops the slot's cells after `tokens`. False: it does not hold exactly those now.
+  bool cut(std::int32_t slot, std::int64_t tokens);
   bool copies() const { return copies_; }
   std::uint64_t snapshot_bytes() const { return cache_.bytes(); }
 
@@ -32,9 +38,9 @@ class KvCells {
   KvState read(std::int32_t slot, std::int64_t tokens);
   bool write(std::int32_t slot, std::int64_t tokens, std::span<const std::byte> state);
   bool copy(const std::vector<Slot>& slots, const Run& run, const Seat& seat, SteadyTime now);
-  bool cut(std::int32_t slot, std::int64_t tokens);
 
   llama_context* const context_;
+  const bool cuts_;
   const bool copies_;
   PrefixCache cache_;
   CopyCost copy_cost_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/memory_commit.h"
 
 namespace llorch {
 namespace {
@@ -30,6 +31,7 @@ void start_library() {
     setenv("GGML_NO_BACKTRACE", "1", 0);
     llama_log_set(log_line, nullptr);
     llama_backend_init();
+    leave_memory_untouched();
     return true;
   }();
   static_cast<void>(started);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "engine/embedder.h"
 #include "engine/engine_core.h"
+#include "engine/memory_commit.h"
 #include "engine/task_thread.h"
 #include "sys/host.h"
 
@@ -38,13 +39,15 @@ using Post = std::variant<Submit, Prepared, Cancel>;
 
 class LlamaEngine final : public Engine {
  public:
-  LlamaEngine(LoadedModel loaded, const CoreOptions& options)
+  LlamaEngine(LoadedModel loaded, const CoreOptions& options, std::unique_ptr<StepTrace> trace)
       : loaded_(std::move(loaded)),
         embedder_(loaded_),
         prepare_("prepare", limits::prepare_stack_bytes),
         tokenize_("tokenize", 8 * limits::mib),
         embed_("embed", 8 * limits::mib),
-        engine_([this, options] { run(options); }) {}
+        engine_([this, options, trace = std::move(trace)]() mutable {
+          run(options, std::move(trace));
+        }) {}
 
   ~LlamaEngine() override {
     {
@@ -196,9 +199,9 @@ class LlamaEngine final : public Engine {
     return pool;
   }
 
-  void run(const CoreOptions& options) {
+  void run(const CoreOptions& options, std::unique_ptr<StepTrace> trace) {
     const auto pool = start_compute_threads();
-    EngineCore core(loaded_, options, [&] { publish(core); });
+    EngineCore core(loaded_, options, [&] { publish(core); }, std::move(trace));
     std::vector<Post> posts;
     auto published = std::chrono::steady_clock::time_point{};
     for (bool idle = false; take_posts(idle, posts);) {
@@ -218,6 +221,7 @@ class LlamaEngine final : public Engine {
   }
 
   const LoadedModel loaded_;
+  MemoryCommit commit_;  // of that model's cells
   Embedder embedder_;
 
   std::mutex mutex_;
@@ -259,12 +263,19 @@ std::uint64_t snapshot_bytes_max(const EngineOptions& options) {
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
                                                   const std::function<void(double)>& progress) {
   try {
+    std::unique_ptr<StepTrace> trace;
+    if (!options.trace_path.empty()) {
+      auto opened = StepTrace::open(options.trace_path);
+      if (!opened) return fail(opened.error());
+      trace = std::move(*opened);
+    }
     auto loaded = load_model(options, progress);
     if (!loaded) return fail(loaded.error());
     warm_up(*loaded);
     const CoreOptions core{.itl_target_ms = options.itl_target_ms,
+                           .draft_tokens = options.draft_tokens,
                            .snapshot_bytes_max = snapshot_bytes_max(options)};
-    return std::make_unique<LlamaEngine>(std::move(*loaded), core);
+    return std::make_unique<LlamaEngine>(std::move(*loaded), core, std::move(trace));
   } catch (const std::exception& thrown) {
     return fail(Code::model_load_failed, "model file " + options.model_path + ": " + thrown.what());
   }

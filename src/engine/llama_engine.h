@@ -29,6 +29,10 @@ struct EngineOptions {
   std::int64_t kv_ram_mib = limits::kv_ram_mib;
   std::optional<bool> flash_attention;  // absent: on where the model and backend allow it
   std::int32_t batch_tokens_max = 512;  // of one llama_decode
+  // Tokens of an answer guessed and checked in one step; 0 = none.
+  std::int32_t draft_tokens = limits::draft_tokens_max;
+  std::string calibration_path;  // folder of what was measured before; empty: nothing is measured
+  std::string trace_path;        // a new file that shows each step; empty: none
 };
 
 // Errors: not_found (no such file), model_load_failed, insufficient_memory, backend_error (the

@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "engine/calibration.h"
 #include "engine/library.h"
 #include "engine/model_files.h"
 #include "gguf/memory_estimate.h"
@@ -163,7 +164,7 @@ Result<ContextHandle> make_context(LoadedModel& loaded, const EngineOptions& opt
   params.n_ctx = slots * static_cast<std::uint32_t>(loaded.card.context_tokens);
   params.n_batch = static_cast<std::uint32_t>(loaded.batch_tokens_max);
   params.n_ubatch = params.n_batch;
-  params.n_outputs_max = slots;
+  params.n_outputs_max = slots + limits::draft_tokens_max;
   params.n_threads = loaded.threads;
   params.n_threads_batch = loaded.threads;
   params.kv_unified = false;  // idle slots then cost the busy ones nothing
@@ -293,7 +294,15 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   loaded.chat = std::make_unique<ChatFormat>(loaded.model.get(), *loaded.vocabulary);
   loaded.card.template_source = loaded.chat->source();
   loaded.card.has_chat_template = loaded.chat->source() == "gguf";
-  auto context = make_context(loaded, options, *type);
+  const auto chosen = calibrate(loaded, options);
+  loaded.threads = chosen.threads;
+  loaded.batch_tokens_max = chosen.batch_tokens;
+  auto sized = options;
+  // Where nothing was measured the library may still have to do without.
+  if (chosen.flash_attention != options.flash_attention.value_or(true)) {
+    sized.flash_attention = chosen.flash_attention;
+  }
+  auto context = make_context(loaded, sized, *type);
   if (!context) return fail(context.error());
   loaded.context = std::move(*context);
   count_memory(loaded, *shape, options);

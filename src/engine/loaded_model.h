@@ -33,7 +33,7 @@ std::string backend_name(ggml_backend_dev_t device);
 // piece.
 inline constexpr std::int64_t embedding_tokens_max = 2048;
 
-// Errors: as load_llama_engine().
+// Errors: as load_llama_engine(). Threads, batch and flash attention are calibrate()'s.
 Result<LoadedModel> load_model(const EngineOptions& options,
                                const std::function<void(double)>& progress);
 

@@ -11,6 +11,7 @@
 #include "engine/answer.h"
 #include "engine/batch_planner.h"
 #include "engine/outbox.h"
+#include "engine/speculation.h"
 
 namespace llorch {
 
@@ -31,6 +32,7 @@ struct Run {
 
   const JobRequest request;
   const std::shared_ptr<Outbox> outbox;
+  const SteadyTime submitted_at = std::chrono::steady_clock::now();
 
   bool over = false;                // its last event is pushed
   std::unique_ptr<ReadyRun> ready;  // waits for a slot; null before and after
@@ -47,6 +49,7 @@ struct Run {
   std::int64_t evaluated = 0;      // tokens whose KV cells exist
   std::int64_t cached_tokens = 0;  // of the prompt, not computed for this job
   std::unique_ptr<Answer> answer;
+  Speculation speculation;
   std::optional<TokenOut> parked;   // refused by a full outbox
   std::optional<Ended> parked_end;  // follows it
   SteadyTime seated_at;

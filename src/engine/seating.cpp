@@ -12,6 +12,7 @@ namespace {
 constexpr double newest_weight = 0.25;  // of the running mean
 // Read, written, and later read again by the next one: twice is the least a copy costs.
 constexpr double copies = 2;
+constexpr double steps_foreseen = 32;  // answers may end long before their limit
 
 std::span<const Token> evaluated_tokens(const Run& run) {
   return std::span(run.tokens).first(static_cast<std::size_t>(run.evaluated));
@@ -41,11 +42,14 @@ void CopyCost::observe(std::int64_t tokens, double ms) {
       ms_per_token_ == 0 ? each : ms_per_token_ + newest_weight * (each - ms_per_token_);
 }
 
+double CopyCost::copy_ms(std::int64_t tokens) const {
+  return copies * static_cast<double>(tokens) * ms_per_token_;
+}
+
 bool CopyCost::pays(std::int64_t gained, std::int64_t tokens, double prefill_ms_per_token) const {
   if (gained < cached_tokens_least) return false;
   if (ms_per_token_ == 0 || prefill_ms_per_token == 0) return true;
-  return static_cast<double>(gained) * prefill_ms_per_token >
-         copies * static_cast<double>(tokens) * ms_per_token_;
+  return static_cast<double>(gained) * prefill_ms_per_token > copy_ms(tokens);
 }
 
 Seat choose_seat(const std::vector<Slot>& slots, const Run& run, const SeatView& view,
@@ -89,6 +93,25 @@ Seat choose_seat(const std::vector<Slot>& slots, const Run& run, const SeatView&
     resident.slot = lowest;
   }
   return resident;
+}
+
+std::optional<SlotMove> choose_move(const std::vector<Slot>& slots, const CopyCost& copy,
+                                    double decode_ms) {
+  std::size_t lowest = slots.size();
+  std::size_t highest = 0;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (!slots[i].run) continue;
+    lowest = std::min(lowest, i);
+    highest = i;
+  }
+  const auto* const run = highest > lowest ? slots[highest].run.get() : nullptr;
+  if (run == nullptr || !run->decoding() || run->request.deterministic) return std::nullopt;
+  auto gap = lowest;
+  while (slots[gap].run) ++gap;
+  if (gap > highest) return std::nullopt;
+  // Computed apart it costs about a third of a step more, for as long as it goes on.
+  if (copy.copy_ms(run->evaluated) > steps_foreseen * decode_ms / 3) return std::nullopt;
+  return SlotMove{static_cast<std::int32_t>(highest), static_cast<std::int32_t>(gap)};
 }
 
 Leader choose_leader(const std::vector<Slot>& slots, const Run& run, std::int64_t cached) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ class CopyCost {
  public:
   void observe(std::int64_t tokens, double ms);
   // Whether to copy a sequence of `tokens` rather than to compute `gained` of them.
+  // Of reading and writing a sequence once; 0 = not seen yet.
+  double copy_ms(std::int64_t tokens) const;
   bool pays(std::int64_t gained, std::int64_t tokens, double prefill_ms_per_token) const;
 
  private:
@@ -55,6 +58,16 @@ inline constexpr std::int64_t awaited_tokens_least = 64;
 // neighbours share a batch without splitting it. Shape: at least one slot is idle.
 Seat choose_seat(const std::vector<Slot>& slots, const Run& run, const SeatView& view,
                  const CopyCost& copy);
+
+// A decoding job and the idle slot between the busy ones that it had better sit in: jobs that ended
+// have left gaps. nullopt: there are none, or a copy costs more than it saves.
+struct SlotMove {
+  std::int32_t from = 0;
+  std::int32_t to = 0;
+};
+// Shape: `decode_ms` of a step of so many jobs, 0 = not seen yet.
+std::optional<SlotMove> choose_move(const std::vector<Slot>& slots, const CopyCost& copy,
+                                    double decode_ms);
 
 // The job in prefill whose prompt begins like this one's, further than `cached` tokens that are
 // there already: once it has computed them they are worth waiting for. `fork`: how many they share.

@@ -100,6 +100,35 @@ TEST(ChooseSeat, AHitFarFromTheBusySlotsMovesBesideThem) {
   EXPECT_EQ(choose_seat(slots, *run, {}, unknown_cost).slot, 3);
 }
 
+TEST(ChooseMove, ClosesAGapWithTheHighestDecodingJob) {
+  const auto decoding = [](int count) { return busy(tokens(count), count, SlotPhase::decode); };
+  std::vector<Slot> slots{left({}),     decoding(40), left(tokens(30)),
+                          decoding(40), left({}),     decoding(40)};
+  const auto move = choose_move(slots, unknown_cost, 30);
+  ASSERT_TRUE(move);
+  EXPECT_EQ(move->from, 5);
+  EXPECT_EQ(move->to, 2);
+  slots[2] = std::exchange(slots[5], {});
+  EXPECT_FALSE(choose_move(slots, unknown_cost, 30)) << "they stand together now";
+  slots[5] = decoding(40);
+  slots[5].run->phase = SlotPhase::prefill;
+  EXPECT_FALSE(choose_move(slots, unknown_cost, 30)) << "its cells grow by hundreds a step";
+}
+
+TEST(ChooseMove, NeverForMoreThanItSaves) {
+  std::vector<Slot> slots{busy(tokens(9), 9, SlotPhase::decode), left({}),
+                          busy(tokens(4000), 4000, SlotPhase::decode)};
+  CopyCost slow;
+  slow.observe(1000, 50);
+  EXPECT_FALSE(choose_move(slots, slow, 30));
+  CopyCost quick;
+  quick.observe(1000, 1);
+  EXPECT_TRUE(choose_move(slots, quick, 30));
+  slots[2].run = run_of(tokens(4000), true);
+  slots[2].run->phase = SlotPhase::decode;
+  EXPECT_FALSE(choose_move(slots, quick, 30)) << "deterministic: computed alone anyway";
+}
+
 // clause: W-52
 TEST(ChooseLeader, WaitsForAPrefillThatSavesEnough) {
   const auto prompt = joined(tokens(200), tokens(50, 9000));

@@ -17,6 +17,7 @@ struct Root {
   std::filesystem::path runtime() const { return path / ".runtime"; }
   std::filesystem::path workers() const { return runtime() / "workers"; }
   std::filesystem::path backends() const { return runtime() / "backends.json"; }
+  std::filesystem::path calibration() const { return runtime() / "calibration"; }
   std::filesystem::path kv_cache() const { return runtime() / "kv"; }
 };
 

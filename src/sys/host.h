@@ -16,7 +16,8 @@ struct HostFacts {
   bool mac = false;
   std::uint64_t memory_total_bytes = 0;  // the machine's, or less where a cgroup says so
   std::uint64_t memory_available_bytes = 0;
-  std::uint32_t cores = 1;
+  std::uint32_t cores = 1;           // that the system schedules on
+  std::uint32_t physical_cores = 1;  // without those that share one; on a Mac the fast ones
   std::uint64_t open_files_max = 0;  // soft limit
 };
 HostFacts read_host_facts();

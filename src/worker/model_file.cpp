@@ -49,6 +49,7 @@ Result<ModelShape> find_worker_model(WorkerOptions& options, const Settings& set
   const auto own = settings.model(model->id.empty() ? options.model_id : model->id);
   auto& engine = options.engine;
   engine.model_path = model->path.string();
+  engine.calibration_path = find_root(*files).calibration().string();
   if (!engine.slots && !options.slots_auto) engine.slots = own.slots;
   if (!engine.ctx_tokens) engine.ctx_tokens = own.ctx_tokens;
   if (!engine.gpu_layers) engine.gpu_layers = own.gpu_layers;

@@ -18,17 +18,19 @@ constexpr const char* examples =
     "  llorch-candled --model smollm2 --port 8080\n"
     "  llorch-candled --model ./model.gguf --backend cuda --gpu 0 --slots 8\n"
     "  llorch-candled --list-backends --json\n"
+    "  llorch-candled --model smollm2 --calibrate\n"
     "  llorch-candled --model smollm2 --optimize q8_0 --out ./smollm2.Q8_0.gguf\n"
     "  llorch-candled --model smollm2 --perplexity ./prose.txt\n";
 
 // The flags as given; an absent one leaves the word to the environment and the file.
 struct Flags {
   std::string model, model_id, worker_id;
-  std::string optimize, out, perplexity;
+  std::string optimize, out, perplexity, trace;
   std::optional<std::string> host, advertise, pool_host, backend, orchestrator_url, slots;
-  std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, kv_ram_mib, queue,
-      drain_ms;
+  std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, kv_ram_mib,
+      draft_tokens, queue, drain_ms;
   bool list_backends = false;
+  bool calibrate = false;
   bool json = false;
 };
 
@@ -49,8 +51,11 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--itl-target-ms", flags.itl_target_ms, "longest wanted token gap (default 150)");
   app.add_option("--kv-ram-mib", flags.kv_ram_mib,
                  "memory for prompts computed before (default 2048, 0 = none)");
+  app.add_option("--draft-tokens", flags.draft_tokens,
+                 "tokens of an answer guessed and checked at once (default 15, 0 = none)");
   app.add_option("--queue", flags.queue, "jobs accepted beyond the slots (default 64)");
   app.add_option("--drain-ms", flags.drain_ms, "time to finish jobs at a stop (default 30000)");
+  app.add_option("--trace", flags.trace, "a new file of what each step did, in Chrome's format");
   auto* const type =
       app.add_option("--optimize", flags.optimize, "write the weights as another type and exit");
   auto* const out = app.add_option("--out", flags.out, "with --optimize: the new GGUF file");
@@ -59,7 +64,10 @@ void declare(CLI::App& app, Flags& flags) {
   type->needs(out)->excludes(text);
   out->needs(type);
   app.add_flag("--list-backends", flags.list_backends, "print the devices of this build and exit");
-  app.add_flag("--json", flags.json, "with --list-backends: as JSON");
+  app.add_flag("--calibrate", flags.calibrate, "measure threads, batch and attention and exit")
+      ->excludes(type)
+      ->excludes(text);
+  app.add_flag("--json", flags.json, "with --list-backends and --calibrate: as JSON");
 }
 
 void read_slots(OptionLayers& layers, WorkerOptions& options,
@@ -80,6 +88,7 @@ WorkerCommand chosen(const Flags& flags, WorkerOptions options) {
   if (!flags.optimize.empty())
     return RequantizeModel{std::move(options), flags.optimize, flags.out};
   if (!flags.perplexity.empty()) return MeasurePerplexity{std::move(options), flags.perplexity};
+  if (flags.calibrate) return CalibrateModel{std::move(options), flags.json};
   return options;
 }
 
@@ -115,6 +124,9 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
   layers.integer(options.engine.itl_target_ms, flags.itl_target_ms, "worker.itl_target_ms", 1,
                  60'000);
   layers.integer(options.engine.kv_ram_mib, flags.kv_ram_mib, "worker.kv_ram_mib", 0, 1 << 24);
+  layers.integer(options.engine.draft_tokens, flags.draft_tokens, "worker.draft_tokens", 0,
+                 limits::draft_tokens_max);
+  options.engine.trace_path = flags.trace;
   layers.integer(options.queue, flags.queue, "worker.queue", 0, limits::queue_jobs_max);
   layers.integer(options.drain_ms, flags.drain_ms, "worker.drain_ms", 0, limits::drain_ms_max);
   auto violations = layers.take();

@@ -42,7 +42,7 @@ struct WorkerOptions {
 struct ListBackends {
   bool json = false;
 };
-// These two work on the model of `worker`, print JSON and exit.
+// These work on the model of `worker`, print JSON and exit.
 struct RequantizeModel {
   WorkerOptions worker;
   std::string type;
@@ -52,8 +52,12 @@ struct MeasurePerplexity {
   WorkerOptions worker;
   std::string text_path;
 };
-using WorkerCommand =
-    std::variant<WorkerOptions, ListBackends, RequantizeModel, MeasurePerplexity, ExitNow>;
+struct CalibrateModel {
+  WorkerOptions worker;
+  bool json = false;
+};
+using WorkerCommand = std::variant<WorkerOptions, ListBackends, RequantizeModel, MeasurePerplexity,
+                                   CalibrateModel, ExitNow>;
 
 // Flag over environment over file over default. Errors: invalid_request with every violation.
 Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,

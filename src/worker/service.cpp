@@ -134,6 +134,15 @@ std::string Service::metrics() const {
       .sample(number(now.kv_snapshot_bytes));
   text.counter("worker_prefix_hit_tokens_total", "Prompt tokens taken from the prefix cache")
       .sample(number(now.prefix_hit_tokens_total));
+  text.counter("worker_draft_tokens_total", "Tokens guessed and checked in one step")
+      .sample(number(now.draft_tokens_total));
+  text.counter("worker_draft_hit_tokens_total", "Guessed tokens that were right")
+      .sample(number(now.draft_hit_tokens_total));
+  text.counter("worker_engine_seconds_total", "Where the engine's time went")
+      .sample(now.prefill_ms_total / 1'000, {{"part", "prefill"}})
+      .sample(now.decode_ms_total / 1'000, {{"part", "decode"}})
+      .sample(now.sampling_ms_total / 1'000, {{"part", "sampling"}})
+      .sample(now.waiting_ms_total / 1'000, {{"part", "waiting"}});
   text.gauge("worker_slots_busy", "Slots that compute a job").sample(number(now.slots_busy));
   text.gauge("worker_queue_depth", "Accepted jobs without a slot").sample(number(now.queue_depth));
   return text.text();

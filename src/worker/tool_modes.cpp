@@ -11,6 +11,7 @@
 #include "console/json_output.h"
 #include "console/progress.h"
 #include "console/report.h"
+#include "console/table.h"
 #include "console/terminal.h"
 #include "sys/file_system.h"
 
@@ -47,6 +48,34 @@ class Percentage {
   steady_clock::time_point shown_ = steady_clock::now();
   bool drawn_ = false;
 };
+
+json::object row_json(const CalibrationRow& row, bool chosen) {
+  return {{"threads", row.choice.threads},
+          {"batch_tokens", row.choice.batch_tokens},
+          {"flash_attention", row.choice.flash_attention},
+          {"decode_ms", row.decode_ms},
+          {"prefill_ms_per_token", row.prefill_ms_per_token},
+          {"chosen", chosen}};
+}
+
+std::string calibration_table(const Calibration& done) {
+  Table table({{.title = "threads", .right = true},
+               {.title = "batch", .right = true},
+               {.title = "flash attention"},
+               {.title = "4 streams, step", .right = true},
+               {.title = "prompt", .right = true},
+               {.title = ""}});
+  for (std::size_t i = 0; i < done.rows.size(); ++i) {
+    const auto& row = done.rows[i];
+    const bool measured = row.decode_ms > 0;
+    table.add({std::to_string(row.choice.threads), std::to_string(row.choice.batch_tokens),
+               row.choice.flash_attention ? "on" : "off",
+               measured ? fmt::format("{:.1f} ms", row.decode_ms) : "",
+               measured ? fmt::format("{:.0f} tok/s", 1000 / row.prefill_ms_per_token) : "",
+               i == done.best ? "chosen" : ""});
+  }
+  return table.render();
+}
 
 }  // namespace
 
@@ -106,6 +135,24 @@ int run_perplexity(MeasurePerplexity command, const Settings& settings,
               {"decode_tokens_per_second", found->decode_tokens_per_second},
               {"chunk_tokens", limits::perplexity_chunk_tokens},
               {"chunk_loss", json::array(found->chunk_loss.begin(), found->chunk_loss.end())}});
+  return exit_ok;
+}
+
+int run_calibration(CalibrateModel command, const Settings& settings, const Calibrator& calibrate) {
+  auto& worker = command.worker;
+  if (const auto found = resolve_worker_model(worker, settings); !found) {
+    return report(found.error());
+  }
+  const auto done = calibrate(worker.engine);
+  if (!done) return report(done.error());
+  if (!command.json) {
+    return exit_with_output(print_text(calibration_table(*done)) ? exit_ok : exit_failure);
+  }
+  json::array rows;
+  for (std::size_t i = 0; i < done->rows.size(); ++i) {
+    rows.push_back(row_json(done->rows[i], i == done->best));
+  }
+  print_json({{"model", worker.model_id}, {"rows", rows}});
   return exit_ok;
 }
 

@@ -228,6 +228,8 @@ class Worker:
 
     program = "llorch-candled"
     token_name = "LLORCH_WORKER_TOKEN"
+    # Given, so that no worker of a test begins with half a second of trying.
+    settings = {"LLORCH_WORKER_THREADS": str(os.cpu_count())}
 
     def __init__(self, bin_dir, directory, *arguments, environment=None):
         directory.mkdir(parents=True, exist_ok=True)
@@ -238,7 +240,8 @@ class Worker:
             self.process = subprocess.Popen(
                 [str(bin_dir / self.program), *port, *map(str, arguments)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=clean_environment(**({"LLORCH_ROOT": directory} | (environment or {}))))
+                env=clean_environment(**(self.settings | {"LLORCH_ROOT": directory} |
+                                         (environment or {}))))
         self.token = (environment or {}).get(self.token_name)
         self.api = None
         self.port = None

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import tiny_models as makes_tiny
-from support import all_at_once, long_text
+from support import all_at_once, long_text, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 TOLERANCE = 0.10
@@ -38,6 +38,13 @@ def peak_bytes(pid):
     raise AssertionError("no VmHWM")
 
 
+def compare_with_peak(worker, told_bytes):
+    """The pages of empty cells are made in the background, all of them: nobody else may count on them."""
+    wait_until(lambda: peak_bytes(worker.process.pid) > (1 - TOLERANCE) * told_bytes,
+               f"{told_bytes} bytes are taken, not {peak_bytes(worker.process.pid)}")
+    assert told_bytes == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
+
+
 def work_all_slots(worker, slots, ctx_tokens):
     """Fills the largest batch and leaves something in every slot."""
     words = min(ctx_tokens // 2, 700)
@@ -51,8 +58,7 @@ def work_all_slots(worker, slots, ctx_tokens):
 def test_memory_bytes_is_the_measured_peak(start_worker, layout, slots, ctx_tokens):
     worker = start_worker("--model", layout, "--slots", slots, "--ctx-tokens", ctx_tokens).wait_ready()
     work_all_slots(worker, slots, ctx_tokens)
-    told = worker.api.health()["memory_bytes"]
-    assert told == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
+    compare_with_peak(worker, worker.api.health()["memory_bytes"])
 
 
 def compare_estimate(run, start_worker, model, context_tokens):
@@ -61,7 +67,7 @@ def compare_estimate(run, start_worker, model, context_tokens):
     assert memory["context_tokens"] == context_tokens
     worker = start_worker("--model", model, "--slots", 1, "--ctx-tokens", context_tokens).wait_ready()
     work_all_slots(worker, 1, context_tokens)
-    assert memory["total_bytes"] == pytest.approx(peak_bytes(worker.process.pid), rel=TOLERANCE)
+    compare_with_peak(worker, memory["total_bytes"])
 
 
 # clause: P-41
