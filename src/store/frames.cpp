@@ -1,6 +1,6 @@
 #include "store/frames.h"
 
-#include "store/little_endian.h"
+#include "base/little_endian.h"
 
 namespace llorch {
 namespace {

@@ -1,8 +1,8 @@
 #include "store/log_record.h"
 
+#include "base/crc32c.h"
 #include "base/limits.h"
-#include "store/crc32c.h"
-#include "store/little_endian.h"
+#include "base/little_endian.h"
 
 namespace llorch {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/crc32c.h"
 #include "base/limits.h"
-#include "store/crc32c.h"
 #include "store/frames.h"
 #include "store/log_recovery.h"
 
