@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/result.h"
@@ -50,6 +51,25 @@ TEST(RandomUuid, IsVersionFour) {
   ASSERT_EQ(id.size(), 36u);
   EXPECT_EQ(id[14], '4');
   EXPECT_NE(id, random_uuid());
+}
+
+TEST(Crc32c, IsThatOfABitByBitDivisionForEveryLengthAndCut) {
+  const auto by_bits = [](std::string_view bytes) {
+    std::uint32_t crc = ~0U;
+    for (const char c : bytes) {
+      crc ^= static_cast<unsigned char>(c);
+      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78U : 0U);
+    }
+    return ~crc;
+  };
+  std::string bytes;
+  for (int i = 0; i < 67; ++i) {
+    EXPECT_EQ(crc32c(bytes), by_bits(bytes)) << i;
+    const auto cut = bytes.size() / 3;
+    const auto first = crc32c(std::string_view(bytes).substr(0, cut));
+    EXPECT_EQ(crc32c(std::string_view(bytes).substr(cut), first), crc32c(bytes)) << i;
+    bytes += static_cast<char>(i * 37);
+  }
 }
 
 }  // namespace
