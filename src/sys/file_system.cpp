@@ -224,6 +224,8 @@ FileStat stat_of(const struct stat& facts) {
   const auto modified = facts.st_mtim;
 #endif
   result.modified_ns = std::int64_t{modified.tv_sec} * 1'000'000'000 + modified.tv_nsec;
+  result.mode = facts.st_mode & 0777;
+  result.own = facts.st_uid == ::geteuid();
   return result;
 }
 
@@ -293,6 +295,17 @@ class PosixFileSystem final : public FileSystem {
     return {};
   }
 
+  Result<void> make_private_directory(const Path& path) override {
+    // "a/b/" has an empty last part, which would make the wrong folder the private one.
+    const Path named = path.has_filename() ? path : path.parent_path();
+    if (const auto above = make_directories(folder_of(named)); !above) return above;
+    if (::mkdir(named.c_str(), 0700) == 0) return {};
+    const int number = errno;
+    std::error_code ignored;
+    if (number == EEXIST && fs::is_directory(named, ignored)) return {};
+    return fail_errno("create", named, number);
+  }
+
   Result<void> rename(const Path& from, const Path& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) return fail_errno("rename to", to, errno);
     return sync_folder(folder_of(to));
@@ -335,6 +348,20 @@ class PosixFileSystem final : public FileSystem {
     if (::fstat(descriptor.get(), &facts) != 0) return fail_errno("stat", path, errno);
     return std::make_unique<PosixWritable>(std::move(descriptor), path,
                                            static_cast<std::uint64_t>(facts.st_size));
+  }
+
+  Result<std::unique_ptr<WritableFile>> create_private(const Path& path) override {
+    auto descriptor = open_retrying(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (!descriptor) return fail_errno("create", path, errno);
+    if (::flock(descriptor.get(), LOCK_EX | LOCK_NB) != 0) return fail_errno("lock", path, errno);
+    return std::make_unique<PosixWritable>(std::move(descriptor), path, 0);
+  }
+
+  Result<void> touch(const Path& path) override {
+    if (::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) != 0) {
+      return fail_errno("touch", path, errno);
+    }
+    return {};
   }
 
   Result<std::unique_ptr<FileLock>> lock(const Path& path, std::int64_t wait_ms) override {

@@ -20,6 +20,8 @@ struct FileStat {
   Kind kind = Kind::other;
   std::uint64_t size_bytes = 0;
   std::int64_t modified_ns = 0;  // since the epoch
+  std::uint32_t mode = 0;        // permission bits: 0700
+  bool own = false;              // belongs to the user that this process runs as
 };
 
 // Held while it lives; released by the kernel when the process dies.
@@ -65,6 +67,8 @@ class FileSystem {
   // A file, a link itself or an empty folder; gone already is success.
   virtual Result<void> remove(const Path& path) = 0;
   virtual Result<void> make_directories(const Path& path) = 0;
+  // The last part is 0700 when it is made; what is there already stays as it is.
+  virtual Result<void> make_private_directory(const Path& path) = 0;
   // Durable: the folder is synced too. Replaces `to`.
   virtual Result<void> rename(const Path& from, const Path& to) = 0;
   // Bytes an ordinary user may still write on the disk that holds `path` (or its nearest parent).
@@ -76,6 +80,11 @@ class FileSystem {
                                                              std::string_view relative) = 0;
   // Creates the file when absent; keeps what it holds.
   virtual Result<std::unique_ptr<WritableFile>> open_append(const Path& path) = 0;
+  // A new file (0600), locked as by lock() until it is closed: others see that it is being written.
+  // Errors: conflict when it exists.
+  virtual Result<std::unique_ptr<WritableFile>> create_private(const Path& path) = 0;
+  // Modified now.
+  virtual Result<void> touch(const Path& path) = 0;
   // Takes an exclusive lock on the file, created when absent. Errors: conflict when another
   // process still holds it after `wait_ms`.
   virtual Result<std::unique_ptr<FileLock>> lock(const Path& path, std::int64_t wait_ms) = 0;

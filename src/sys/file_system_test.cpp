@@ -109,6 +109,41 @@ TEST_F(Files, ASecondHolderOfALockIsRefusedUntilTheFirstLetsGo) {
   EXPECT_TRUE(files_->lock(folder_ / "lock", 0));
 }
 
+TEST_F(Files, APrivateFolderIsOursAloneAndOneThatIsThereStaysAsItIs) {
+  for (const char* name : {"new/folder", "another/"}) {
+    ASSERT_TRUE(files_->make_private_directory(folder_ / name));
+    const auto made = files_->stat(folder_ / name);
+    EXPECT_EQ(made->mode, 0700U);
+    EXPECT_TRUE(made->own);
+  }
+  fs::permissions(folder_ / "new", fs::perms::all);
+  EXPECT_TRUE(files_->make_private_directory(folder_ / "new"));
+  EXPECT_EQ(files_->stat(folder_ / "new")->mode, 0777U);
+  folder_.write("file", "");
+  EXPECT_EQ(files_->make_private_directory(folder_ / "file").error().code, Code::conflict);
+}
+
+TEST_F(Files, APrivateFileIsNewAndLockedWhileItIsWritten) {
+  auto file = files_->create_private(folder_ / "a");
+  ASSERT_TRUE(file);
+  ASSERT_TRUE((*file)->append(std::as_bytes(std::span("abc", 3))));
+  EXPECT_EQ(files_->stat(folder_ / "a")->mode, 0600U);
+  EXPECT_EQ(files_->create_private(folder_ / "a").error().code, Code::conflict);
+  EXPECT_EQ(files_->lock(folder_ / "a", 0).error().code, Code::conflict);
+  file->reset();
+  EXPECT_TRUE(files_->lock(folder_ / "a", 0));
+  EXPECT_EQ(files_->read(folder_ / "a", 10), "abc");
+}
+
+TEST_F(Files, TouchingMakesItModifiedNow) {
+  folder_.write("a", "");
+  fs::last_write_time(folder_ / "a", fs::file_time_type::clock::now() - std::chrono::hours{48});
+  const auto before = files_->stat(folder_ / "a")->modified_ns;
+  ASSERT_TRUE(files_->touch(folder_ / "a"));
+  EXPECT_GT(files_->stat(folder_ / "a")->modified_ns, before + 47LL * 3'600'000'000'000);
+  EXPECT_EQ(files_->touch(folder_ / "absent").error().code, Code::not_found);
+}
+
 TEST_F(Files, RemovingWhatIsGoneSucceeds) {
   folder_.write("a", "");
   EXPECT_TRUE(files_->remove(folder_ / "a"));

@@ -46,6 +46,10 @@ class FaultyFileSystem final : public FileSystem {
     if (const auto error = ask("make", path)) return fail(*error);
     return real_->make_directories(path);
   }
+  Result<void> make_private_directory(const Path& path) override {
+    if (const auto error = ask("make", path)) return fail(*error);
+    return real_->make_private_directory(path);
+  }
   Result<void> rename(const Path& from, const Path& to) override {
     if (const auto error = ask("rename", to)) return fail(*error);
     return real_->rename(from, to);
@@ -70,19 +74,32 @@ class FaultyFileSystem final : public FileSystem {
     if (!file) return fail(file.error());
     return std::make_unique<Watched>(*this, path, std::move(*file));
   }
+  Result<std::unique_ptr<WritableFile>> create_private(const Path& path) override {
+    if (const auto error = ask("create", path)) return fail(*error);
+    auto file = real_->create_private(path);
+    if (!file) return fail(file.error());
+    return std::make_unique<Watched>(*this, path, std::move(*file));
+  }
+  Result<void> touch(const Path& path) override {
+    if (const auto error = ask("touch", path)) return fail(*error);
+    return real_->touch(path);
+  }
   Result<std::unique_ptr<FileLock>> lock(const Path& path, std::int64_t wait_ms) override {
     if (const auto error = ask("lock", path)) return fail(*error);
     return real_->lock(path, wait_ms);
   }
 
  private:
-  // A file whose sync can be seen and made to fail.
+  // A file whose appends and sync can be seen and made to fail.
   class Watched final : public WritableFile {
    public:
     Watched(FaultyFileSystem& files, Path path, std::unique_ptr<WritableFile> real)
         : files_(files), path_(std::move(path)), real_(std::move(real)) {}
     std::uint64_t size_bytes() const override { return real_->size_bytes(); }
-    Result<void> append(std::span<const std::byte> bytes) override { return real_->append(bytes); }
+    Result<void> append(std::span<const std::byte> bytes) override {
+      if (const auto error = files_.ask("append_bytes", path_)) return fail(*error);
+      return real_->append(bytes);
+    }
     Result<void> truncate(std::uint64_t size_bytes) override { return real_->truncate(size_bytes); }
     Result<void> sync() override {
       if (const auto error = files_.ask("sync", path_)) return fail(*error);
