@@ -99,6 +99,25 @@ inline constexpr std::int64_t deregister_wait_ms = 2'000;  // a stop must not ha
 inline constexpr std::size_t orchestrator_reply_bytes_max = 64 * kib;
 inline constexpr std::size_t heartbeat_cache_entries_max = 1'024;
 
+// Prompts computed before, on disk
+inline constexpr std::int64_t kv_disk_mib = 2'048;            // as much as in memory
+inline constexpr std::size_t kv_files_max = 4'096;            // all are looked at for a new one
+inline constexpr std::size_t kv_file_tokens_max = 2'097'152;  // longer contexts are not served
+inline constexpr std::size_t kv_fingerprint_bytes_max = 16 * kib;  // of a model in 128 parts: 8 000
+inline constexpr std::int64_t kv_disk_tokens_least = 128;  // fewer new ones: computed in a second
+inline constexpr std::int64_t kv_disk_new_share = 16;  // nor a longer one for less than this part
+inline constexpr std::size_t kv_writes_waiting_max = 4;
+inline constexpr std::size_t kv_writes_bytes_max = 1'024 * mib;  // memory of states to be written
+inline constexpr std::int64_t kv_write_share = 10;  // writing takes at most this part of the time
+inline constexpr std::size_t kv_reads_max = 4;      // states read at once that no slot has yet
+inline constexpr std::int64_t kv_read_ms_max = 5'000;      // a disk that is slower than computing
+inline constexpr std::int64_t kv_idle_ms = 250;            // left alone so long: a slot is written
+inline constexpr std::int64_t kv_flush_ms = 5'000;         // to write what is left at a stop
+inline constexpr std::int64_t kv_unused_s = 86'400;        // then a file goes: prompts at rest
+inline constexpr std::int64_t kv_scan_ms = 600'000;        // between looks for files that go
+inline constexpr std::int64_t kv_touch_ms = 60'000;        // a file's time of use is that coarse
+inline constexpr std::uint64_t kv_free_least = 256 * mib;  // left to others on the same disk
+
 // Settings and the pool
 inline constexpr std::size_t settings_bytes_max = 1 * mib;      // written by hand
 inline constexpr std::size_t catalog_bytes_max = 4 * mib;       // some 5 000 models
