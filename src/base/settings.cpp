@@ -412,6 +412,8 @@ const std::vector<SettingKey>& setting_keys() {
       {"worker.itl_target_ms", integer},
       {"worker.kv_ram_mib", integer},
       {"worker.draft_tokens", integer},
+      {"worker.kv_dir", text},
+      {"worker.kv_disk_mib", integer},
       {"worker.queue", integer},
       {"worker.drain_ms", integer},
       {"worker.token", text},

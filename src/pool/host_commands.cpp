@@ -107,8 +107,31 @@ int status_command(const PoolContext& context, const ListOptions& options) {
   return exit_ok;
 }
 
-int kv_purge_command(const PoolContext& context, const ListOptions& options) {
-  const auto purged = remove_below(context.files, context.root.kv_cache());
+struct PurgeOptions {
+  std::string folder;
+  bool json = false;
+};
+
+// The folder that was named; else what workers of this root use, by .runtime/kv or their setting.
+Result<Removed> purge(const PoolContext& context, const std::string& named) {
+  if (!named.empty()) {
+    if (!context.files.exists(named)) {
+      return fail(Code::not_found, "--kv-dir " + named + ": there is no such folder");
+    }
+    return remove_kv_files(context.files, named);
+  }
+  auto purged = remove_below(context.files, context.root.kv_cache());
+  const auto set = context.settings.text("worker.kv_dir");
+  if (!purged || !set) return purged;
+  const auto more = remove_kv_files(context.files, *set);
+  if (!more) return more;
+  purged->files += more->files;
+  purged->bytes += more->bytes;
+  return purged;
+}
+
+int kv_purge_command(const PoolContext& context, const PurgeOptions& options) {
+  const auto purged = purge(context, options.folder);
   if (!purged) return report(purged.error());
   if (options.json) {
     print_json({{"files", purged->files}, {"bytes", purged->bytes}});
@@ -117,6 +140,12 @@ int kv_purge_command(const PoolContext& context, const ListOptions& options) {
         fmt::format("Purged {} files, {} freed\n", purged->files, human_bytes(purged->bytes)));
   }
   return exit_ok;
+}
+
+void declare_purge(CLI::App& command, PurgeOptions& options) {
+  command.add_option("--kv-dir", options.folder,
+                     "A worker's --kv-dir (default: .runtime/kv and the setting worker.kv_dir)");
+  add_json_flag(command, options.json);
 }
 
 void declare_list(CLI::App& command, ListOptions& options) {
@@ -132,8 +161,10 @@ void add_host_commands(CLI::App& app, PoolAction& chosen) {
                            "  llorch-pool doctor\n", declare_list, doctor_command);
   auto* const kv = app.add_subcommand("kv", "KV cache files of workers");
   kv->require_subcommand(1);
-  add_command<ListOptions>(*kv, chosen, "purge", "Delete them all", "  llorch-pool kv purge\n",
-                           declare_list, kv_purge_command);
+  add_command<PurgeOptions>(
+      *kv, chosen, "purge", "Delete them all; stop the workers first, they hold what is in memory",
+      "  llorch-pool kv purge\n  llorch-pool kv purge --kv-dir /var/cache/llorch/kv\n",
+      declare_purge, kv_purge_command);
 }
 
 }  // namespace llorch

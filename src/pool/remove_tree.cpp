@@ -1,5 +1,7 @@
 #include "pool/remove_tree.h"
 
+#include "protocol/kv_file.h"
+
 namespace llorch {
 namespace {
 
@@ -38,6 +40,22 @@ Result<Removed> remove_below(FileSystem& files, const std::filesystem::path& fol
   }
   const auto done = remove_below(files, folder, 0, removed);
   if (!done) return fail(done.error());
+  return removed;
+}
+
+Result<Removed> remove_kv_files(FileSystem& files, const std::filesystem::path& folder) {
+  Removed removed;
+  const auto names = files.list(folder);
+  if (!names && names.error().code == Code::not_found) return removed;
+  if (!names) return fail(names.error());
+  for (const auto& name : *names) {
+    if (!is_kv_file_name(name) && !is_kv_temporary_name(name)) continue;
+    const auto found = files.stat_link(folder / name);
+    if (!found || found->kind == FileStat::Kind::directory) continue;
+    if (const auto gone = files.remove(folder / name); !gone) return fail(gone.error());
+    removed.files += 1;
+    removed.bytes += found->size_bytes;
+  }
   return removed;
 }
 

@@ -16,4 +16,9 @@ struct Removed {
 // Errors: invalid_request (it is a link), those of the file system.
 Result<Removed> remove_below(FileSystem& files, const std::filesystem::path& folder);
 
+// The snapshots of KV cells right in `folder`, those half written too; by their names, so that in a
+// folder that someone named nothing else goes. One that is not there is empty.
+// Errors: those of the file system.
+Result<Removed> remove_kv_files(FileSystem& files, const std::filesystem::path& folder);
+
 }  // namespace llorch
