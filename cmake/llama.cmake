@@ -28,6 +28,9 @@ foreach(patch IN LISTS patches)
 endforeach()
 string(SHA256 key "${llama_dir} ${lock_hash}${patches_hash} ${LLORCH_CUDA} ${LLORCH_METAL} ${LLORCH_VULKAN} ${LLORCH_NATIVE}")
 string(SUBSTRING "${key}" 0 12 key)
+# Names the sources, patches included: what the engine writes to disk is for the same ones only.
+string(SHA256 llama_source "${lock_hash}${patches_hash} ${LLORCH_LLAMA_CPP_DIR}")
+string(SUBSTRING "${llama_source}" 0 12 llama_source)
 set(llama_build "${CMAKE_SOURCE_DIR}/build/llama/${key}")
 
 file(MAKE_DIRECTORY "${llama_build}")

@@ -56,6 +56,18 @@ struct JobProgress {
   std::int64_t tokens_out = 0;
 };
 
+// Of the folder of snapshots; all 0 without one.
+struct KvDiskLoad {
+  std::int64_t files = 0;  // of all workers that share it, as of the last look
+  std::int64_t bytes = 0;
+  std::uint64_t writes_total = 0;
+  std::uint64_t writes_dropped_total = 0;  // too many waited
+  std::uint64_t writes_failed_total = 0;
+  std::uint64_t reads_total = 0;
+  std::uint64_t rejected_total = 0;  // files that could not be used
+  std::uint64_t restored_total = 0;  // jobs that began with what was read
+};
+
 // A snapshot, at most one engine step old.
 struct EngineLoad {
   std::int32_t slots_busy = 0;
@@ -76,6 +88,7 @@ struct EngineLoad {
   double decode_ms_total = 0;
   double sampling_ms_total = 0;
   double waiting_ms_total = 0;
+  KvDiskLoad kv_disk;
   std::vector<JobProgress> jobs;
 };
 

@@ -12,6 +12,8 @@ namespace llorch {
 namespace {
 
 constexpr double newest_weight = 0.1;  // of the published running rates
+// Of the wanted token gap, for reading cells that go to disk; the decode after it needs the rest.
+constexpr double disk_read_share = 0.25;
 
 SteadyTime steady_now() {
   return std::chrono::steady_clock::now();
@@ -25,9 +27,10 @@ EngineCore::EngineCore(const LoadedModel& loaded, const CoreOptions& options,
       context_(loaded.context.get()),
       publish_(std::move(publish)),
       trace_(std::move(trace)),
+      itl_target_ms_(options.itl_target_ms),
       planner_(
           {.batch_tokens_max = loaded.batch_tokens_max, .itl_target_ms = options.itl_target_ms}),
-      cells_(context_, loaded.model.get(), options.snapshot_bytes_max),
+      cells_(context_, loaded.model.get(), options.kv),
       draft_tokens_(options.draft_tokens),
       batch_(loaded.batch_tokens_max),
       slots_(static_cast<std::size_t>(loaded.card.slots_total)),
@@ -70,8 +73,14 @@ void EngineCore::cancel(const std::shared_ptr<Outbox>& outbox) {
   end(*run, std::move(ended));
 }
 
-void EngineCore::cancel_all() {
+void EngineCore::finish() {
   while (!runs_.empty()) cancel(runs_.front()->outbox);
+  cells_.keep_all_on_disk(slots_);
+}
+
+void EngineCore::arrived(const std::string& file,
+                         const std::shared_ptr<const KvSnapshot>& snapshot) {
+  for (const auto& run : runs_) cells_.arrived(*run, file, snapshot, steady_now());
 }
 
 void EngineCore::seat(const std::shared_ptr<Run>& run, const Seat& seat) {
@@ -79,6 +88,7 @@ void EngineCore::seat(const std::shared_ptr<Run>& run, const Seat& seat) {
   run->prompt_tokens = static_cast<std::int64_t>(ready->prompt.size());
   run->answer = std::move(ready->answer);
   run->evaluated = cells_.place(slots_, *run, seat, steady_now());
+  run->disk = {};
   run->cached_tokens = std::min(run->evaluated, run->prompt_tokens);
   auto& slot = slots_[static_cast<std::size_t>(seat.slot)];
   slot.run = run;
@@ -112,7 +122,9 @@ void EngineCore::seat_waiting() {
       continue;
     }
     const auto chosen = cells_.choose(slots_, *run, cost_.prefill_ms_per_token());
-    if (await_leader(*run, chosen.cached_tokens)) {
+    if (cells_.awaits_disk(*run, chosen.cached_tokens, cost_.prefill_ms_per_token(),
+                           steady_now()) ||
+        await_leader(*run, chosen.cached_tokens)) {
       --idle;
       continue;
     }
@@ -340,6 +352,7 @@ bool EngineCore::step() {
   unpark();
   seat_waiting();
   close_gap();
+  cells_.keep_on_disk(slots_, itl_target_ms_ * disk_read_share, steady_now());
   StepTimes times{.begun = steady_now()};
   auto rows = planner_.plan(views(times.begun), cost_);
   if (rows.empty()) {
@@ -406,14 +419,21 @@ void EngineCore::release(Run& run) {
     run.tokens.resize(static_cast<std::size_t>(run.evaluated));
     slot.resident = std::move(run.tokens);
     if (run.evaluated == 0) cells_.clear(run.slot);
+    cells_.left(run.slot, steady_now());
     slot.run.reset();
   }
   // Last: the list may hold the only other reference.
   runs_.remove_if([&](const auto& other) { return other.get() == &run; });
 }
 
+bool EngineCore::has_pending() const {
+  return cells_.has_unwritten() ||
+         std::ranges::any_of(runs_, [](const auto& run) { return run->disk.until.has_value(); });
+}
+
 EngineLoad EngineCore::snapshot() const {
   EngineLoad load = totals_;
+  load.kv_disk.restored_total = cells_.restored_total();
   load.kv_snapshot_bytes = static_cast<std::int64_t>(cells_.snapshot_bytes());
   for (const auto& slot : slots_) {
     load.kv_cells_used += static_cast<std::int64_t>(slot.resident.size());

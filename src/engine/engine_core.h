@@ -21,7 +21,7 @@ namespace llorch {
 struct CoreOptions {
   double itl_target_ms = 150;
   std::int32_t draft_tokens = 0;  // guessed at most in one step
-  std::uint64_t snapshot_bytes_max = 0;
+  KvStorage kv;
 };
 
 class EngineCore {
@@ -35,11 +35,16 @@ class EngineCore {
   void add(std::shared_ptr<Run> run);  // accepted, being prepared
   void prepared(const std::shared_ptr<Run>& run, Result<std::unique_ptr<ReadyRun>> ready);
   void cancel(const std::shared_ptr<Outbox>& outbox);
-  void cancel_all();
+  // What KvDisk read; null: it could not be used.
+  void arrived(const std::string& file, const std::shared_ptr<const KvSnapshot>& snapshot);
+  // Cancels all jobs and keeps on disk what they left.
+  void finish();
 
   // Seats who can be, retries parked slots, runs one llama_decode. False: there is nothing to do
   // until something is posted.
   bool step();
+  // Whether step() finds something to do later without a post: called again after a while.
+  bool has_pending() const;
   // What load() shows, but for the memory.
   EngineLoad snapshot() const;
 
@@ -73,6 +78,7 @@ class EngineCore {
   llama_context* const context_;
   const std::function<void()> publish_;
   const std::unique_ptr<StepTrace> trace_;
+  const double itl_target_ms_;
   BatchPlanner planner_;
   KvCells cells_;
   const std::int32_t draft_tokens_;

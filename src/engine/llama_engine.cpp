@@ -3,7 +3,9 @@
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <filesystem>
 #include <mutex>
+#include <optional>
 #include <sys/resource.h>
 #include <thread>
 #include <utility>
@@ -13,8 +15,11 @@
 #include "base/log.h"
 #include "engine/embedder.h"
 #include "engine/engine_core.h"
+#include "engine/kv_disk.h"
+#include "engine/kv_fingerprint.h"
 #include "engine/memory_commit.h"
 #include "engine/task_thread.h"
+#include "sys/file_system.h"
 #include "sys/host.h"
 
 namespace llorch {
@@ -24,6 +29,7 @@ constexpr int compute_nice =
     5;  // the network thread preempts us, a busy desktop does not starve us
 constexpr auto snapshot_every = std::chrono::milliseconds{50};
 constexpr auto memory_every = std::chrono::seconds{1};
+constexpr auto for_ever = std::chrono::milliseconds::max();
 
 struct Submit {
   std::shared_ptr<Run> run;
@@ -35,13 +41,19 @@ struct Prepared {
 struct Cancel {
   std::shared_ptr<Outbox> outbox;
 };
-using Post = std::variant<Submit, Prepared, Cancel>;
+struct Arrived {
+  std::string file;
+  std::shared_ptr<const KvSnapshot> snapshot;
+};
+using Post = std::variant<Submit, Prepared, Cancel, Arrived>;
 
 class LlamaEngine final : public Engine {
  public:
-  LlamaEngine(LoadedModel loaded, const CoreOptions& options, std::unique_ptr<StepTrace> trace)
+  LlamaEngine(LoadedModel loaded, const CoreOptions& options, std::optional<KvFolderOptions> folder,
+              std::unique_ptr<StepTrace> trace)
       : loaded_(std::move(loaded)),
         embedder_(loaded_),
+        disk_(open_disk(std::move(folder))),
         prepare_("prepare", limits::prepare_stack_bytes),
         tokenize_("tokenize", 8 * limits::mib),
         embed_("embed", 8 * limits::mib),
@@ -70,6 +82,10 @@ class LlamaEngine final : public Engine {
     }
     auto load = load_;
     load.memory_free_bytes = memory_free_bytes_;
+    if (!disk_) return load;
+    const auto restored = load.kv_disk.restored_total;
+    load.kv_disk = disk_->load();
+    load.kv_disk.restored_total = restored;
     return load;
   }
 
@@ -131,6 +147,15 @@ class LlamaEngine final : public Engine {
     }
   }
 
+  std::unique_ptr<KvDisk> open_disk(std::optional<KvFolderOptions> folder) {
+    if (!folder) return nullptr;
+    return std::make_unique<KvDisk>(
+        make_file_system(), std::move(*folder),
+        [this](const std::string& file, std::shared_ptr<const KvSnapshot> snapshot) {
+          post(Arrived{file, std::move(snapshot)});
+        });
+  }
+
   std::int64_t free_memory() const {
     if (loaded_.card.backend == "cpu") {
       return static_cast<std::int64_t>(read_host_facts().memory_available_bytes);
@@ -157,10 +182,12 @@ class LlamaEngine final : public Engine {
     posted_.notify_one();
   }
 
-  // Takes what is posted; waits for it when `idle`. False when the engine is to stop.
-  bool take_posts(bool idle, std::vector<Post>& posts) {
+  // Takes what is posted; waits for it at most `wait`. False when the engine is to stop.
+  bool take_posts(std::chrono::milliseconds wait, std::vector<Post>& posts) {
     std::unique_lock lock(mutex_);
-    if (idle) posted_.wait(lock, [&] { return stopping_ || woken_ || !inbox_.empty(); });
+    const auto some = [&] { return stopping_ || woken_ || !inbox_.empty(); };
+    if (wait > wait.zero() && wait < for_ever) posted_.wait_for(lock, wait, some);
+    if (wait == for_ever) posted_.wait(lock, some);
     woken_ = false;
     posts.swap(inbox_);
     return !stopping_;
@@ -173,6 +200,7 @@ class LlamaEngine final : public Engine {
         core.prepared(done->run, std::move(done->ready));
       }
       if (auto* cancel = std::get_if<Cancel>(&message)) core.cancel(cancel->outbox);
+      if (auto* read = std::get_if<Arrived>(&message)) core.arrived(read->file, read->snapshot);
     }
     posts.clear();
   }
@@ -201,13 +229,18 @@ class LlamaEngine final : public Engine {
 
   void run(const CoreOptions& options, std::unique_ptr<StepTrace> trace) {
     const auto pool = start_compute_threads();
-    EngineCore core(loaded_, options, [&] { publish(core); }, std::move(trace));
+    auto with_disk = options;
+    with_disk.kv.disk = disk_.get();
+    EngineCore core(loaded_, with_disk, [&] { publish(core); }, std::move(trace));
     std::vector<Post> posts;
     auto published = std::chrono::steady_clock::time_point{};
-    for (bool idle = false; take_posts(idle, posts);) {
+    for (std::chrono::milliseconds wait{0}; take_posts(wait, posts);) {
       const bool changed = !posts.empty();
       apply(core, posts);
-      idle = !core.step();
+      const bool idle = !core.step();
+      wait = !idle                ? std::chrono::milliseconds{0}
+             : core.has_pending() ? std::chrono::milliseconds{limits::kv_idle_ms}
+                                  : for_ever;
       const auto now = std::chrono::steady_clock::now();
       if (idle || changed || now - published >= snapshot_every) {
         published = now;
@@ -215,7 +248,7 @@ class LlamaEngine final : public Engine {
       }
     }
     apply(core, posts);
-    core.cancel_all();
+    core.finish();
     publish(core);
     if (pool) llama_detach_threadpool(loaded_.context.get());
   }
@@ -235,6 +268,7 @@ class LlamaEngine final : public Engine {
   mutable std::chrono::steady_clock::time_point memory_read_;
   mutable std::int64_t memory_free_bytes_ = 0;
 
+  const std::unique_ptr<KvDisk> disk_;  // posts to the inbox, serves the engine thread
   std::stop_source ending_;
   TaskThread prepare_;
   TaskThread tokenize_;  // a text of 8 MiB must not delay the jobs that are prepared
@@ -258,6 +292,26 @@ std::uint64_t snapshot_bytes_max(const EngineOptions& options) {
   return std::min(wanted, read_host_facts().memory_available_bytes / limits::kv_ram_share);
 }
 
+bool wants_kv_folder(const EngineOptions& options) {
+  return !options.kv_dir.empty() && options.kv_disk_mib > 0;
+}
+
+Result<std::optional<KvFolderOptions>> kv_folder_of(const EngineOptions& options,
+                                                    const LoadedModel& loaded) {
+  if (!wants_kv_folder(options) || !loaded.context) return std::nullopt;
+  if (!cells_can_move(loaded.model.get())) {
+    log_event(LogLevel::warn, "engine", "kv_dir_unused",
+              {{"why", "this model's cells cannot be put back (sliding window or recurrent)"}});
+    return std::nullopt;
+  }
+  const auto files = make_file_system();
+  auto fingerprint = kv_fingerprint(*files, options, loaded);
+  if (!fingerprint) return fail(fingerprint.error());
+  return KvFolderOptions{.path = std::filesystem::absolute(options.kv_dir),
+                         .bytes_max = static_cast<std::uint64_t>(options.kv_disk_mib) * limits::mib,
+                         .fingerprint = std::move(*fingerprint)};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
@@ -269,13 +323,22 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
       if (!opened) return fail(opened.error());
       trace = std::move(*opened);
     }
+    if (wants_kv_folder(options)) {
+      const auto files = make_file_system();
+      if (auto ready = prepare_kv_folder(*files, options.kv_dir); !ready) {
+        return fail(ready.error());
+      }
+    }
     auto loaded = load_model(options, progress);
     if (!loaded) return fail(loaded.error());
+    auto folder = kv_folder_of(options, *loaded);
+    if (!folder) return fail(folder.error());
     warm_up(*loaded);
     const CoreOptions core{.itl_target_ms = options.itl_target_ms,
                            .draft_tokens = options.draft_tokens,
-                           .snapshot_bytes_max = snapshot_bytes_max(options)};
-    return std::make_unique<LlamaEngine>(std::move(*loaded), core, std::move(trace));
+                           .kv = {.snapshot_bytes_max = snapshot_bytes_max(options)}};
+    return std::make_unique<LlamaEngine>(std::move(*loaded), core, std::move(*folder),
+                                         std::move(trace));
   } catch (const std::exception& thrown) {
     return fail(Code::model_load_failed, "model file " + options.model_path + ": " + thrown.what());
   }

@@ -27,6 +27,8 @@ struct EngineOptions {
   double itl_target_ms = 150;
   // Snapshots of KV cells; never more than a quarter of the memory free after loading. 0 = none.
   std::int64_t kv_ram_mib = limits::kv_ram_mib;
+  std::string kv_dir;  // for snapshots that outlive the process; empty: none
+  std::int64_t kv_disk_mib = limits::kv_disk_mib;  // of that folder; 0 = none
   std::optional<bool> flash_attention;  // absent: on where the model and backend allow it
   std::int32_t batch_tokens_max = 512;  // of one llama_decode
   // Tokens of an answer guessed and checked in one step; 0 = none.
@@ -36,7 +38,8 @@ struct EngineOptions {
 };
 
 // Errors: not_found (no such file), model_load_failed, insufficient_memory, backend_error (the
-// backend is not in this build, or has no such device), invalid_request (a value out of range).
+// backend is not in this build, or has no such device), invalid_request (a value out of range),
+// those of prepare_kv_folder().
 // `progress` takes 0..1, on the calling thread.
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
                                                   const std::function<void(double)>& progress);

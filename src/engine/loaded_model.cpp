@@ -278,6 +278,7 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   loaded.device = *device;
   loaded.model = std::move(*model);
   loaded.batch_tokens_max = options.batch_tokens_max;
+  loaded.file_parts = shape->split_count;
   loaded.threads =
       options.threads > 0
           ? options.threads

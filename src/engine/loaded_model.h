@@ -24,6 +24,7 @@ struct LoadedModel {
   std::unique_ptr<ChatFormat> chat;
   std::int32_t threads = 1;
   std::int32_t batch_tokens_max = 512;
+  std::uint32_t file_parts = 1;
 };
 
 // "cuda" for llama.cpp's "CUDA"; Metal calls itself "MTL" in some versions.

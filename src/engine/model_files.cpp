@@ -18,9 +18,10 @@ class FileSource final : public ByteSource {
   ReadableFile& file_;
 };
 
-// Part `number`, from 1, of a split model. Source: llama.cpp's "%s-%05d-of-%05d.gguf".
-std::filesystem::path part_path(const std::filesystem::path& first, std::uint32_t number,
-                                std::uint32_t count) {
+}  // namespace
+
+std::filesystem::path model_part_path(const std::filesystem::path& first, std::uint32_t number,
+                                      std::uint32_t count) {
   const auto digits = [](std::uint32_t value) {
     auto text = std::to_string(value);
     return std::string(text.size() < 5 ? 5 - text.size() : 0, '0') + text;
@@ -33,8 +34,6 @@ std::filesystem::path part_path(const std::filesystem::path& first, std::uint32_
   name.resize(name.size() - tail(1).size());
   return first.parent_path() / (name + tail(number));
 }
-
-}  // namespace
 
 Result<GgufHeader> read_model_header(FileSystem& files, const std::filesystem::path& path) {
   auto file = files.open(path);
@@ -57,7 +56,7 @@ Result<ModelShape> read_model_files(FileSystem& files, const std::filesystem::pa
     return shape;
   }
   for (std::uint32_t part = 2; part <= shape->split_count; ++part) {
-    const auto next = part_path(first, part, shape->split_count);
+    const auto next = model_part_path(first, part, shape->split_count);
     if (next.empty()) {
       return fail(Code::model_load_failed,
                   first.string() + ": not named like the first part of a split model",

@@ -1,31 +1,34 @@
 // Snapshots of whole sequences of KV cells in memory, found by the longest beginning they share
 // with a prompt. A snapshot serves every shorter beginning too: its tail is cut off once it is
-// restored. Entries are sorted by their tokens, so the longest match is a neighbour of where the
-// prompt would stand. Pure: no clock, no llama.h. Threads: belongs to the engine thread.
+// restored. Pure: no clock, no llama.h. Threads: belongs to the engine thread.
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/prefix_map.h"
 #include "protocol/job.h"
 
 namespace llorch {
 
-// How many tokens both begin with.
-std::int64_t shared_tokens(std::span<const Token> a, std::span<const Token> b);
-
-// Cells as llama.cpp writes them: bytes that only it understands.
+// Cells as llama.cpp writes them: bytes that only it understands. Copies share them; nobody writes
+// to them once they are filled.
 struct KvState {
-  std::unique_ptr<std::byte[]> bytes;
+  std::shared_ptr<std::byte[]> bytes;
   std::size_t size = 0;
   std::span<const std::byte> view() const { return {bytes.get(), size}; }
+};
+
+// A state and the tokens whose cells it holds.
+struct KvSnapshot {
+  std::string scope;
+  std::vector<Token> tokens;
+  KvState state;
 };
 
 class PrefixCache {
@@ -51,24 +54,21 @@ class PrefixCache {
   bool could_keep(std::uint64_t bytes) const { return bytes > 0 && bytes <= bytes_max_; }
 
   std::uint64_t bytes() const { return bytes_; }
-  std::size_t size() const { return entries_.size(); }
+  std::size_t size() const { return entries_.entries().size(); }
+  // All that is kept, the last used first.
+  std::vector<KvSnapshot> all() const;
 
  private:
-  struct Key {
-    std::string scope;
-    std::vector<Token> tokens;
-    auto operator<=>(const Key&) const = default;
-  };
   struct Entry {
     KvState state;
     SteadyTime used_at;
   };
-  using Entries = std::map<Key, Entry>;
+  using Entries = PrefixMap<Entry>;
 
-  Entries::const_iterator nearest(const Key& key, std::int64_t& shared) const;
-  static Match filled(Match match, Entries::const_iterator at);
-  void erase(Entries::iterator at);
-  double worth(Entries::iterator at, SteadyTime now);
+  static Match filled(std::int64_t shared, Entries::ConstPlace at);
+  void erase(Entries::Place at);
+  double worth(Entries::Place at, SteadyTime now);
+  void make_room(Entries::Place but, SteadyTime now);
 
   std::uint64_t bytes_max_;
   std::uint64_t bytes_ = 0;

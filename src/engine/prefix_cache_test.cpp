@@ -12,7 +12,7 @@ using std::chrono::seconds;
 constexpr std::size_t state_bytes = 1000;
 
 KvState state(char mark, std::size_t size = state_bytes) {
-  KvState made{std::make_unique<std::byte[]>(size), size};
+  KvState made{std::make_shared<std::byte[]>(size), size};
   made.bytes[0] = static_cast<std::byte>(mark);
   return made;
 }

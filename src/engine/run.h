@@ -11,6 +11,7 @@
 #include "engine/answer.h"
 #include "engine/batch_planner.h"
 #include "engine/outbox.h"
+#include "engine/prefix_cache.h"
 #include "engine/speculation.h"
 
 namespace llorch {
@@ -25,6 +26,15 @@ struct ReadyRun {
 
 // Errors: as prepare(), and Answer::resume().
 Result<std::unique_ptr<ReadyRun>> make_ready(const JobRequest& job, const PrepareContext& context);
+
+// What a job asked of the snapshots on disk, once at most.
+struct DiskWait {
+  std::optional<SteadyTime> until;  // it asked; then it goes on without
+  SteadyTime asked_at;
+  std::string file;  // on its way; empty: not asked for yet, or arrived
+  bool over = false;
+  std::shared_ptr<const KvSnapshot> snapshot;
+};
 
 struct Run {
   Run(JobRequest asked, std::shared_ptr<Outbox> box)
@@ -41,6 +51,7 @@ struct Run {
   std::vector<Token> tokens;   // prompt, then answer
   std::weak_ptr<Run> awaited;  // the job whose prefill it waits for, and up to which token
   std::int64_t awaited_tokens = 0;
+  DiskWait disk;
 
   // Once it has a slot:
   std::int32_t slot = -1;

@@ -32,6 +32,10 @@ struct Seat {
 class CopyCost {
  public:
   void observe(std::int64_t tokens, double ms);
+  // Brings it nearer to being tried, and so measured, again: it may have been a bad moment.
+  void forget_some() { ms_per_token_ *= 0.9; }
+  // What reading or writing so many takes; 0 = not known yet.
+  double ms(std::int64_t tokens) const { return ms_per_token_ * static_cast<double>(tokens); }
   // Whether to copy a sequence of `tokens` rather than to compute `gained` of them.
   // Of reading and writing a sequence once; 0 = not seen yet.
   double copy_ms(std::int64_t tokens) const;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/random.h"
+#include "engine/kv_folder.h"
 #include "engine/model_files.h"
 #include "gguf/memory_estimate.h"
 #include "pool/catalog.h"
@@ -72,6 +73,10 @@ Result<ModelShape> find_worker_model(WorkerOptions& options, const Settings& set
 Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settings) {
   const auto shape = find_worker_model(options, settings);
   if (!shape) return fail(shape.error());
+  if (!options.engine.kv_dir.empty() && options.engine.kv_disk_mib > 0) {
+    const auto files = make_file_system();
+    if (const auto ready = prepare_kv_folder(*files, options.engine.kv_dir); !ready) return ready;
+  }
   return check_memory(*shape, options.engine);
 }
 

@@ -26,9 +26,9 @@ constexpr const char* examples =
 struct Flags {
   std::string model, model_id, worker_id;
   std::string optimize, out, perplexity, trace;
-  std::optional<std::string> host, advertise, pool_host, backend, orchestrator_url, slots;
+  std::optional<std::string> host, advertise, pool_host, backend, orchestrator_url, slots, kv_dir;
   std::optional<std::int64_t> port, gpu, ctx_tokens, threads, itl_target_ms, kv_ram_mib,
-      draft_tokens, queue, drain_ms;
+      kv_disk_mib, draft_tokens, queue, drain_ms;
   bool list_backends = false;
   bool calibrate = false;
   bool json = false;
@@ -51,6 +51,10 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--itl-target-ms", flags.itl_target_ms, "longest wanted token gap (default 150)");
   app.add_option("--kv-ram-mib", flags.kv_ram_mib,
                  "memory for prompts computed before (default 2048, 0 = none)");
+  app.add_option("--kv-dir", flags.kv_dir,
+                 "folder to keep them in beyond a restart (default: none)");
+  app.add_option("--kv-disk-mib", flags.kv_disk_mib,
+                 "the most that folder may hold (default 2048, 0 = none)");
   app.add_option("--draft-tokens", flags.draft_tokens,
                  "tokens of an answer guessed and checked at once (default 15, 0 = none)");
   app.add_option("--queue", flags.queue, "jobs accepted beyond the slots (default 64)");
@@ -124,6 +128,11 @@ Result<WorkerCommand> parse_worker_command(int argc, const char* const* argv,
   layers.integer(options.engine.itl_target_ms, flags.itl_target_ms, "worker.itl_target_ms", 1,
                  60'000);
   layers.integer(options.engine.kv_ram_mib, flags.kv_ram_mib, "worker.kv_ram_mib", 0, 1 << 24);
+  layers.text(options.engine.kv_dir, flags.kv_dir, "worker.kv_dir");
+  layers.integer(options.engine.kv_disk_mib, flags.kv_disk_mib, "worker.kv_disk_mib", 0, 1 << 24);
+  if (flags.kv_disk_mib.value_or(0) > 0 && options.engine.kv_dir.empty()) {
+    layers.refuse("--kv-dir", "required", "is needed with --kv-disk-mib", "");
+  }
   layers.integer(options.engine.draft_tokens, flags.draft_tokens, "worker.draft_tokens", 0,
                  limits::draft_tokens_max);
   options.engine.trace_path = flags.trace;

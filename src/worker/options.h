@@ -70,7 +70,8 @@ Result<void> check_worker_options(const WorkerOptions& options);
 // Finds the model's file, checks its header, and fills in model_path, model_id, worker_id,
 // pool_host and what [models.ID] says. Errors: model_not_found, not_found, model_load_failed.
 Result<ModelShape> find_worker_model(WorkerOptions& options, const Settings& settings);
-// The same, and that the model fits this machine's memory. Errors: insufficient_memory too.
+// The same, and that the model fits this machine's memory and --kv-dir is a private folder.
+// Errors: insufficient_memory and those of prepare_kv_folder() too.
 Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settings);
 
 // [A-Za-z0-9_-]{1,256}

@@ -57,6 +57,23 @@ TEST(ParseWorkerCommand, HasTheContractsDefaults) {
   EXPECT_EQ(options.engine.itl_target_ms, 150);
   EXPECT_FALSE(options.engine.slots);
   EXPECT_FALSE(options.engine.ctx_tokens);
+  EXPECT_EQ(options.engine.kv_dir, "");
+  EXPECT_EQ(options.engine.kv_disk_mib, 2'048);
+}
+
+// clause: W-60
+TEST(ParseWorkerCommand, AFolderForSnapshotsIsAskedForByNameOrSetting) {
+  EXPECT_EQ(parsed({"--model", "m", "--kv-dir", "/a"}).engine.kv_dir, "/a");
+  const auto set = parsed({"--model", "m"},
+                          {{"LLORCH_WORKER_KV_DIR", "/b"}, {"LLORCH_WORKER_KV_DISK_MIB", "64"}});
+  EXPECT_EQ(set.engine.kv_dir, "/b");
+  EXPECT_EQ(set.engine.kv_disk_mib, 64);
+  const auto off = parsed({"--model", "m", "--kv-disk-mib", "0"});
+  EXPECT_EQ(off.engine.kv_disk_mib, 0);
+  EXPECT_EQ(broken_fields(parse({"--model", "m", "--kv-disk-mib", "64"})),
+            std::vector<std::string>{"--kv-dir"});
+  EXPECT_EQ(broken_fields(parse({"--model", "m", "--kv-dir", "/a", "--kv-disk-mib", "-1"})),
+            std::vector<std::string>{"--kv-disk-mib"});
 }
 
 TEST(ParseWorkerCommand, TakesEveryFlag) {

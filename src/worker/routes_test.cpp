@@ -304,15 +304,26 @@ TEST(WorkerRoutes, MetricsHaveEveryNameAndCountOutcomes) {
   EXPECT_EQ(worker.ask("POST", "/execute", execute_body("j")).status, 200U);
   const auto reply = worker.ask("GET", "/metrics");
   EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-  for (const char* line :
-       {"worker_requests_total{outcome=\"completed\"} 1",
-        "worker_requests_total{outcome=\"failed\"} 0", "worker_tokens_in_total 2",
-        "worker_tokens_generated_total 3", "worker_inference_duration_ms_count 1",
-        "worker_memory_bytes 1048576", "worker_uptime_seconds ", "worker_kv_cells_used 0",
-        "worker_kv_snapshot_bytes 0", "worker_prefix_hit_tokens_total 0",
-        "worker_draft_tokens_total 0", "worker_draft_hit_tokens_total 0",
-        "worker_engine_seconds_total{part=\"prefill\"} 0",
-        "worker_engine_seconds_total{part=\"waiting\"} 0"}) {
+  for (const char* line : {"worker_requests_total{outcome=\"completed\"} 1",
+                           "worker_requests_total{outcome=\"failed\"} 0",
+                           "worker_tokens_in_total 2",
+                           "worker_tokens_generated_total 3",
+                           "worker_inference_duration_ms_count 1",
+                           "worker_memory_bytes 1048576",
+                           "worker_uptime_seconds ",
+                           "worker_kv_cells_used 0",
+                           "worker_kv_snapshot_bytes 0",
+                           "worker_kv_disk_bytes 0",
+                           "worker_kv_disk_files 0",
+                           "worker_kv_disk_writes_total{outcome=\"written\"} 0",
+                           "worker_kv_disk_reads_total 0",
+                           "worker_kv_disk_restores_total 0",
+                           "worker_kv_disk_rejected_total 0",
+                           "worker_prefix_hit_tokens_total 0",
+                           "worker_draft_tokens_total 0",
+                           "worker_draft_hit_tokens_total 0",
+                           "worker_engine_seconds_total{part=\"prefill\"} 0",
+                           "worker_engine_seconds_total{part=\"waiting\"} 0"}) {
     EXPECT_NE(reply.body.find(std::string("\n") + line), std::string::npos) << line;
   }
   EXPECT_EQ(reply.body.find("\"j\""), std::string::npos) << "no job ids in labels";

@@ -17,6 +17,23 @@ Result<Service::Place> place_among(std::size_t& count, std::size_t most, const c
       Error{.code = Code::queue_full, .message = refusal, .retry_after_ms = limits::full_retry_ms});
 }
 
+void kv_disk_metrics(MetricsText& text, const KvDiskLoad& disk) {
+  const auto number = [](auto value) { return static_cast<double>(value); };
+  text.gauge("worker_kv_disk_bytes", "KV cells kept in --kv-dir, of all workers that share it")
+      .sample(number(disk.bytes));
+  text.gauge("worker_kv_disk_files", "Files of them").sample(number(disk.files));
+  text.counter("worker_kv_disk_writes_total", "Snapshots for --kv-dir by what became of them")
+      .sample(number(disk.writes_total), {{"outcome", "written"}})
+      .sample(number(disk.writes_dropped_total), {{"outcome", "dropped"}})
+      .sample(number(disk.writes_failed_total), {{"outcome", "failed"}});
+  text.counter("worker_kv_disk_reads_total", "Snapshots asked of --kv-dir")
+      .sample(number(disk.reads_total));
+  text.counter("worker_kv_disk_restores_total", "Jobs that began with cells from --kv-dir")
+      .sample(number(disk.restored_total));
+  text.counter("worker_kv_disk_rejected_total", "Files of --kv-dir that could not be used")
+      .sample(number(disk.rejected_total));
+}
+
 }  // namespace
 
 Service::Service(const WorkerOptions& options, const Clock& clock)
@@ -132,6 +149,7 @@ std::string Service::metrics() const {
       .sample(number(now.kv_cells_used));
   text.gauge("worker_kv_snapshot_bytes", "Memory of KV cells kept beside the context")
       .sample(number(now.kv_snapshot_bytes));
+  kv_disk_metrics(text, now.kv_disk);
   text.counter("worker_prefix_hit_tokens_total", "Prompt tokens taken from the prefix cache")
       .sample(number(now.prefix_hit_tokens_total));
   text.counter("worker_draft_tokens_total", "Tokens guessed and checked in one step")
