@@ -1,9 +1,9 @@
 #include "load.h"
 
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <fmt/format.h>
 #include <memory>
@@ -219,7 +219,7 @@ class LoadRun {
 
   Task<void> pause(milliseconds time) {
     asio::steady_timer timer(io_, time);
-    co_await timer.async_wait(asio::use_awaitable);
+    co_await timer.async_wait(asio::deferred);
   }
 
   Task<void> run_injected() {

@@ -16,7 +16,7 @@ namespace llorch {
 
 // `start` is given the callback to answer with, exactly once, from any thread.
 template <class T>
-Task<Result<T>> await_reply(asio::any_io_executor executor,
+Task<Result<T>> await_reply(Executor executor,
                             std::function<void(std::function<void(Result<T>)>)> start) {
   const auto answer = std::make_shared<std::unique_ptr<Result<T>>>();
   const auto arrived = std::make_shared<net::Event>(executor);
@@ -34,7 +34,7 @@ Task<Result<T>> await_reply(asio::any_io_executor executor,
 
 // Runs `work` on the pool's thread.
 template <class T>
-Task<Result<T>> run_on(asio::any_io_executor executor, asio::thread_pool& pool,
+Task<Result<T>> run_on(Executor executor, asio::thread_pool& pool,
                        std::function<Result<T>()> work) {
   using Reply = std::function<void(Result<T>)>;
   const std::function<void(Reply)> start = [&pool, work = std::move(work)](Reply reply) {

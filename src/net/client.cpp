@@ -80,7 +80,7 @@ Task<Attempt> read_head(ClientConnection& connection, std::string_view method) {
       co_return attempt;
     }
     const auto room = connection.in.prepare();
-    const auto [error, received] = co_await connection.transport.read_some(room, as_result);
+    const auto [error, received] = co_await connection.transport.read_some(room, as_task);
     if (error) {
       attempt.head = broken(connection, error);
       co_return attempt;
@@ -118,7 +118,7 @@ class ResponseStream::State {
   }
 
   const HttpResponse& response() const { return head_.response; }
-  Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms);
+  Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms, Look look);
   void forget_headers() { head_.response.headers = Headers(); }
   void close();
 
@@ -171,8 +171,8 @@ error_code ResponseStream::State::take_now(std::string& into, Result<void>& take
   return error == asio::error::would_block ? error_code{} : error;
 }
 
-Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into,
-                                                           std::int64_t idle_ms) {
+Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into, std::int64_t idle_ms,
+                                                           Look look) {
   const std::size_t before = into.size();
   while (connection_) {
     InBuffer& in = connection_->in;
@@ -182,7 +182,11 @@ Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into,
       in.consume(in.size());
     }
     error_code error;
-    if (taken && !body_ended_ && into.size() == before) {
+    const bool wanted = taken && !body_ended_ && into.size() == before;
+    const bool looks = std::exchange(look, Look::when_readable) == Look::first;
+    if (wanted && looks && connection_->transport.plain()) {
+      error = take_now(into, taken);
+    } else if (wanted) {
       in.release_if_empty();
       reading_ = true;
       connection_->transport.arm(idle_ms);
@@ -191,7 +195,7 @@ Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into,
         error = failed || closed_ ? failed : take_now(into, taken);
       } else {
         const auto room = in.prepare();
-        const auto [failed, received] = co_await connection_->transport.read_some(room, as_result);
+        const auto [failed, received] = co_await connection_->transport.read_some(room, as_task);
         in.commit(received);  // taken in the next turn
         error = failed;
       }
@@ -250,13 +254,13 @@ void ResponseStream::close() {
 
 Task<Result<std::string>> ResponseStream::read(std::chrono::milliseconds idle) {
   std::string bytes;
-  const auto got = co_await state_->read_onto(bytes, idle.count());
+  const auto got = co_await state_->read_onto(bytes, idle.count(), Look::when_readable);
   if (!got) co_return fail(got.error());
   co_return bytes;
 }
 Task<Result<std::size_t>> ResponseStream::read_onto(std::string& into,
-                                                    std::chrono::milliseconds idle) {
-  return state_->read_onto(into, idle.count());
+                                                    std::chrono::milliseconds idle, Look look) {
+  return state_->read_onto(into, idle.count(), look);
 }
 
 HttpClient::HttpClient(asio::io_context& io, ClientOptions options)

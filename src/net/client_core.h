@@ -49,7 +49,7 @@ class HttpClient::Core {
   Result<asio::ssl::context*> tls();
 
   ClientOptions options_;
-  asio::any_io_executor executor_;
+  Executor executor_;
   std::shared_ptr<WheelTimer> timer_;
   std::optional<asio::ssl::context> tls_;
   std::vector<std::unique_ptr<ClientConnection>> idle_;  // oldest first

@@ -256,19 +256,34 @@ TEST(ResponseStream, EndsCleanlyAgainAndAgain) {
   });
 }
 
-TEST(ResponseStream, ReadsOntoWhatIsThere) {
-  Scripted at(
-      {Script{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
-              "4\r\n two\r\n0\r\n\r\n"}});
+TEST(ResponseStream, ReadsOntoWhatIsThereLookingFirstOrNot) {
+  using Look = ResponseStream::Look;
+  for (const auto look : {Look::when_readable, Look::first}) {
+    Scripted at(
+        {Script{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
+                "4\r\n two\r\n0\r\n\r\n"}});
+    at.run([&]() -> Task<void> {
+      const auto stream = co_await at.open();
+      std::string all = "zero ";
+      for (std::size_t got = 1; got > 0;) {
+        const auto read = co_await (*stream)->read_onto(all, patience, look);
+        EXPECT_TRUE(read);
+        got = read.value_or(0);
+      }
+      EXPECT_EQ(all, "zero one two");
+    });
+  }
+}
+
+// Nothing is there yet: it waits after all, and no longer than it may.
+TEST(ResponseStream, ALookAtNothingStillWaits) {
+  Scripted at({Script{"HTTP/1.1 200 OK\r\n\r\n", "(hold)"}});
   at.run([&]() -> Task<void> {
     const auto stream = co_await at.open();
-    std::string all = "zero ";
-    for (std::size_t got = 1; got > 0;) {
-      const auto read = co_await (*stream)->read_onto(all, patience);
-      EXPECT_TRUE(read);
-      got = read.value_or(0);
-    }
-    EXPECT_EQ(all, "zero one two");
+    std::string all;
+    const auto read =
+        co_await (*stream)->read_onto(all, milliseconds(150), ResponseStream::Look::first);
+    EXPECT_EQ(read ? Code::internal : read.error().code, Code::timeout);
   });
 }
 

@@ -213,7 +213,7 @@ Task<Guarded<bool>> Connection::read_sized_body(std::uint64_t length) {
       if (const auto room = grow_to(size); !room) co_return std::unexpected(room.error());
     }
     const auto room = asio::buffer(body.data() + have, body.size() - have);
-    const auto [error, received] = co_await transport_.read_some(room, as_result);
+    const auto [error, received] = co_await transport_.read_some(room, as_task);
     if (error || transport_.timed_out()) co_return false;
     have += received;
   }
@@ -245,7 +245,7 @@ Task<bool> Connection::read_more() {
     co_await read_ended_.wait();
     if (!read_posted_) co_return !gone_;
   }
-  const auto [error, received] = co_await transport_.read_some(in_.prepare(), as_result);
+  const auto [error, received] = co_await transport_.read_some(in_.prepare(), as_task);
   gone_ = error && !transport_.timed_out();  // our own deadline says nothing of the peer
   in_.commit(received);
   co_return !error;

@@ -2,16 +2,16 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 #include <vector>
 
 namespace llorch::net {
 namespace {
 
-constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+constexpr auto as_result = asio::as_tuple(asio::deferred);
 
 }  // namespace
 
@@ -30,9 +30,19 @@ struct Event::State {
     bool woken = false;
   };
 
-  asio::any_io_executor executor;
+  explicit State(const Executor& on) : executor(on) {}
+
+  Executor executor;
   std::vector<Waiter*> waiters;
   bool rung = false;
+
+  static Task<void> wait(std::shared_ptr<State> state) {
+    if (std::exchange(state->rung, false)) co_return;
+    Waiter waiter(std::move(state));
+    waiter.timer.expires_at(SteadyTime::max());
+    const auto [ended] = co_await waiter.timer.async_wait(as_result);
+    static_cast<void>(ended);
+  }
 
   static Task<bool> wait_until(std::shared_ptr<State> state, SteadyTime end) {
     if (std::exchange(state->rung, false)) co_return true;
@@ -45,9 +55,7 @@ struct Event::State {
   }
 };
 
-Event::Event(asio::any_io_executor executor) : state_(std::make_shared<State>()) {
-  state_->executor = std::move(executor);
-}
+Event::Event(Executor executor) : state_(std::make_shared<State>(executor)) {}
 
 Event::~Event() = default;
 
@@ -60,12 +68,11 @@ void Event::ring() {
 }
 
 Task<void> Event::wait() {
-  const bool woken = co_await State::wait_until(state_, SteadyTime::max());
-  static_cast<void>(woken);
+  return State::wait(state_);
 }
 
 Task<bool> Event::wait_for(std::chrono::milliseconds limit) {
-  co_return co_await State::wait_until(state_, std::chrono::steady_clock::now() + limit);
+  return State::wait_until(state_, std::chrono::steady_clock::now() + limit);
 }
 
 Task<void> sleep_for(std::chrono::milliseconds duration) {

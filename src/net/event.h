@@ -12,7 +12,7 @@ namespace llorch::net {
 
 class Event {
  public:
-  explicit Event(asio::any_io_executor executor);
+  explicit Event(Executor executor);
   ~Event();
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;

@@ -32,7 +32,7 @@ std::string Exchange::peer() const {
   return fmt::format("{}:{}", address, endpoint.port());
 }
 
-asio::any_io_executor Exchange::executor() const {
+Executor Exchange::executor() const {
   return connection_.core_->executor();
 }
 

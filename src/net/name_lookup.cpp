@@ -3,9 +3,9 @@
 #include <array>
 #include <atomic>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -23,7 +23,7 @@
 namespace llorch::net {
 namespace {
 
-constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
+constexpr auto as_result = asio::as_tuple(asio::deferred);
 
 std::atomic<int> under_way{0};
 

@@ -11,7 +11,7 @@ namespace llorch::net {
 
 class Pace {
  public:
-  Pace(const asio::any_io_executor& executor, std::chrono::milliseconds period)
+  Pace(const Executor& executor, std::chrono::milliseconds period)
       : period_(period), timer_(executor, std::chrono::steady_clock::time_point::min()) {}
 
   // Waits for at most the period: until the moment for which others wait already, if there is one.

@@ -41,7 +41,7 @@ HttpResponse plain_refusal(const RefusedRequest& refused) {
   return response;
 }
 
-Result<tcp::endpoint> endpoint_of(asio::any_io_executor executor, const ServerOptions& options) {
+Result<tcp::endpoint> endpoint_of(Executor executor, const ServerOptions& options) {
   error_code error;
   const auto address = asio::ip::make_address(options.host, error);
   if (!error) return tcp::endpoint(address, options.port);

@@ -62,7 +62,7 @@ class Exchange {
   const HttpRequest& request() const;
   HttpRequest& request();    // to move the body out: it is kept until the handler returns, else
   std::string peer() const;  // "127.0.0.1:54321"
-  asio::any_io_executor executor() const;
+  Executor executor() const;
 
   // Content-Length, Date and Connection are added; a Content-Type is the handler's.
   Task<Result<void>> reply(HttpResponse response);

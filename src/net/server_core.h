@@ -32,7 +32,7 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
   const Handler& handler() const { return handler_; }
   const std::shared_ptr<WheelTimer>& timer() const { return timer_; }
   asio::ssl::context* tls() { return tls_ ? &*tls_ : nullptr; }
-  asio::any_io_executor executor() const { return acceptor_executor_; }
+  Executor executor() const { return acceptor_executor_; }
   bool draining() const { return draining_; }
   // The Date of now, made once a second.
   std::string_view date();
@@ -51,7 +51,7 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
 
   ServerOptions options_;
   Handler handler_;
-  asio::any_io_executor acceptor_executor_;
+  Executor acceptor_executor_;
   std::shared_ptr<WheelTimer> timer_;
   asio::ip::tcp::acceptor acceptor_;
   asio::steady_timer pause_;  // after an accept that failed

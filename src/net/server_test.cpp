@@ -1,6 +1,5 @@
 #include "net/server.h"
 
-#include <boost/asio/use_awaitable.hpp>
 #include <gtest/gtest.h>
 #include <vector>
 

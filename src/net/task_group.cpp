@@ -14,9 +14,9 @@
 namespace llorch::net {
 
 struct TaskGroup::State {
-  explicit State(asio::any_io_executor on) : executor(std::move(on)), changed(executor) {}
+  explicit State(Executor on) : executor(std::move(on)), changed(executor) {}
 
-  asio::any_io_executor executor;
+  Executor executor;
   Event changed;
   std::list<asio::cancellation_signal> running;
   bool cancelled = false;
@@ -48,8 +48,7 @@ void log_failure(const std::exception_ptr& failure) {
 
 }  // namespace
 
-TaskGroup::TaskGroup(asio::any_io_executor executor)
-    : state_(std::make_shared<State>(std::move(executor))) {}
+TaskGroup::TaskGroup(Executor executor) : state_(std::make_shared<State>(std::move(executor))) {}
 
 TaskGroup::~TaskGroup() {
   State::cancel(state_);

@@ -12,7 +12,7 @@ namespace llorch::net {
 
 class TaskGroup {
  public:
-  explicit TaskGroup(asio::any_io_executor executor);
+  explicit TaskGroup(Executor executor);
   ~TaskGroup();
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;

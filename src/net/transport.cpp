@@ -126,7 +126,7 @@ Task<error_code> Transport::write(Gather& bytes, std::int64_t stall_ms) {
   if (tls_) co_return co_await write_tls(bytes, stall_ms);
   if (++writes_at_once_ > writes_at_once_max) {
     writes_at_once_ = 0;
-    co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
+    co_await asio::post(co_await asio::this_coro::executor, asio::deferred);
   }
   while (true) {
     const error_code error = write_now(bytes);

@@ -4,7 +4,7 @@
 
 namespace llorch::net {
 
-WheelTimer::WheelTimer(asio::any_io_executor executor)
+WheelTimer::WheelTimer(Executor executor)
     : wheel_(clock_,
              [this] {
                if (!ticking_) tick();

@@ -12,7 +12,7 @@ namespace llorch::net {
 
 class WheelTimer : public std::enable_shared_from_this<WheelTimer> {
  public:
-  explicit WheelTimer(asio::any_io_executor executor);
+  explicit WheelTimer(Executor executor);
   TimingWheel& wheel() { return wheel_; }
 
  private:

@@ -20,7 +20,7 @@ class BodyDecoder {
   template <class T>
   using How = std::function<Result<T>(std::string_view)>;
 
-  explicit BodyDecoder(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+  explicit BodyDecoder(Executor executor) : executor_(std::move(executor)) {}
   ~BodyDecoder() { pool_.join(); }
   BodyDecoder(const BodyDecoder&) = delete;
   BodyDecoder& operator=(const BodyDecoder&) = delete;
@@ -43,7 +43,7 @@ class BodyDecoder {
   }
 
  private:
-  asio::any_io_executor executor_;
+  Executor executor_;
   std::shared_ptr<std::size_t> waiting_ = std::make_shared<std::size_t>(0);
   asio::thread_pool pool_{1};
 };

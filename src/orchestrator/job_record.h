@@ -28,7 +28,7 @@ struct KeptFrame {
 };
 
 struct JobRecord {
-  explicit JobRecord(const asio::any_io_executor& executor) : bell(executor), room(executor) {}
+  explicit JobRecord(const Executor& executor) : bell(executor), room(executor) {}
 
   JobId id;
   JobKind kind = JobKind::task;

@@ -22,7 +22,7 @@ namespace llorch {
 
 class Journal {
  public:
-  Journal(asio::any_io_executor executor, const Clock& clock, Store& store, EventLog& log)
+  Journal(Executor executor, const Clock& clock, Store& store, EventLog& log)
       : executor_(std::move(executor)), clock_(clock), store_(store), log_(log) {}
 
   // Resolves once the task is on the disk; only then is it accepted. `body` as the client sent it.
@@ -76,7 +76,7 @@ class Journal {
   Task<Result<void>> commit(StoreWrite write);
   void behind(StoreWrite write);
 
-  asio::any_io_executor executor_;
+  Executor executor_;
   const Clock& clock_;
   Store& store_;
   EventLog& log_;
@@ -110,11 +110,10 @@ struct Restored {
   };
   std::vector<Task> tasks;
 };
-Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clock, Store& store,
-                         EventLog& log, Millis job_timeout_ms);
+Result<Restored> restore(const Executor& executor, const Clock& clock, Store& store, EventLog& log,
+                         Millis job_timeout_ms);
 // A stored row as a record without frames.
-std::shared_ptr<JobRecord> record_of(const asio::any_io_executor& executor,
-                                     const StoredJob& stored);
+std::shared_ptr<JobRecord> record_of(const Executor& executor, const StoredJob& stored);
 // A frame as it was kept, put behind the others: for readers with the id they see.
 void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame);
 

@@ -10,7 +10,7 @@ namespace {
 
 // Runs `ask` on the store's reader and resolves with its answer.
 template <class T>
-Task<Result<T>> ask_store(asio::any_io_executor executor, Store& store,
+Task<Result<T>> ask_store(Executor executor, Store& store,
                           std::function<Result<T>(StoreReader&)> ask) {
   using Reply = std::function<void(Result<T>)>;
   const std::function<void(Reply)> start = [&store, ask = std::move(ask)](const Reply& reply) {

@@ -14,7 +14,7 @@ namespace llorch {
 
 class KeyTurns {
   struct State {
-    asio::any_io_executor executor;
+    Executor executor;
     std::map<std::string, std::shared_ptr<net::Event>> taken;
   };
 
@@ -36,7 +36,7 @@ class KeyTurns {
     const std::string key_;
   };
 
-  explicit KeyTurns(asio::any_io_executor executor)
+  explicit KeyTurns(Executor executor)
       : state_(std::make_shared<State>(State{std::move(executor), {}})) {}
 
   // Resolves when nobody else has that key. Null: the key is empty, and needs no turn.

@@ -44,8 +44,7 @@ std::string replay_text(const ReplayReport& report, const ReplayRequest& request
 
 class PolicyReplay {
  public:
-  PolicyReplay(asio::any_io_executor executor, Store& store)
-      : executor_(std::move(executor)), store_(store) {}
+  PolicyReplay(Executor executor, Store& store) : executor_(std::move(executor)), store_(store) {}
   ~PolicyReplay();
   PolicyReplay(const PolicyReplay&) = delete;
   PolicyReplay& operator=(const PolicyReplay&) = delete;
@@ -56,7 +55,7 @@ class PolicyReplay {
   void abandon() { stop_ = true; }
 
  private:
-  asio::any_io_executor executor_;
+  Executor executor_;
   Store& store_;
   std::atomic<bool> stop_ = false;
   bool running_ = false;

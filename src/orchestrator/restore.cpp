@@ -52,7 +52,7 @@ std::optional<std::uint64_t> seed_in(std::string_view frame) {
   return started == nullptr ? std::nullopt : std::optional(started->seed);
 }
 
-Result<Restored::Task> restore_task(const asio::any_io_executor& executor, const Clock& clock,
+Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock,
                                     const StoredJob& stored, EventLog& log, Millis job_timeout_ms) {
   auto request = decode_task(stored.body);
   if (!request) return fail(request.error());
@@ -101,8 +101,7 @@ bool was_draining(std::string_view metadata_json) {
 
 }  // namespace
 
-std::shared_ptr<JobRecord> record_of(const asio::any_io_executor& executor,
-                                     const StoredJob& stored) {
+std::shared_ptr<JobRecord> record_of(const Executor& executor, const StoredJob& stored) {
   auto job = std::make_shared<JobRecord>(executor);
   job->id = stored.job_id;
   job->kind = kind_of(stored.route);
@@ -147,8 +146,8 @@ void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame) {
   job.show_frames();
 }
 
-Result<Restored> restore(const asio::any_io_executor& executor, const Clock& clock, Store& store,
-                         EventLog& log, Millis job_timeout_ms) {
+Result<Restored> restore(const Executor& executor, const Clock& clock, Store& store, EventLog& log,
+                         Millis job_timeout_ms) {
   const auto ended = store.write(EndAbandoned{.ended_at_ms = wall_ms(clock.wall()),
                                               .error_code = std::string(wire_name(Code::internal)),
                                               .error_message = "orchestratord was restarted"});

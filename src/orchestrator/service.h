@@ -90,7 +90,7 @@ class Orchestrator {
   const OrchestratorOptions& options() const { return options_; }
   const std::string& machine_name() const { return machine_name_; }
   const ServiceFigures& figures() const { return figures_; }
-  asio::any_io_executor executor() const { return executor_; }
+  Executor executor() const { return executor_; }
   std::size_t streams_active() const;
   // The model that a name of a request stands for: [aliases] of the settings. They do not chain.
   std::string model_named(std::string asked) const;
@@ -138,7 +138,7 @@ class Orchestrator {
   void cancel_abandoned();
   void forget_ended();
 
-  asio::any_io_executor executor_;
+  Executor executor_;
   const OrchestratorOptions& options_;
   const Clock& clock_;
   const SteadyTime started_at_;

@@ -11,7 +11,7 @@
 
 namespace llorch {
 
-inline std::function<void()> waker(const asio::any_io_executor& executor,
+inline std::function<void()> waker(const Executor& executor,
                                    const std::shared_ptr<net::Event>& event) {
   return [executor, weak = std::weak_ptr(event)] {
     asio::post(executor, [weak] {
