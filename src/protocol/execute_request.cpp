@@ -205,7 +205,9 @@ std::string encode_execute(const JobRequest& job) {
 std::string encode_execute_relay(const JobRequest& job, OpenAiRoute route,
                                  std::string_view openai_body, std::string_view completion_id,
                                  std::int64_t created) {
+  constexpr std::size_t around_bytes = 256;
   std::string out;
+  out.reserve(openai_body.size() + around_bytes);
   JsonObjectWriter row(out);
   write_identity(out, row, job);
   JsonObjectWriter relay(row.key("openai"));

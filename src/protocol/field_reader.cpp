@@ -78,7 +78,7 @@ void FieldReader::add(std::string_view name, std::string constraint, std::string
 }
 
 const json::value* FieldReader::any(std::string_view name) {
-  asked_.emplace(name);
+  asked_.push_back(name);
   const auto* const value = object_.if_contains(json::string_view(name.data(), name.size()));
   return value == nullptr || value->is_null() ? nullptr : value;
 }
@@ -86,8 +86,6 @@ const json::value* FieldReader::any(std::string_view name) {
 std::optional<double> FieldReader::number(std::string_view name, NumberRange range) {
   const auto* const value = any(name);
   if (value == nullptr) return std::nullopt;
-  const std::string constraint =
-      (range.above_min ? "> " : ">= ") + as_text(range.min) + ", <= " + as_text(range.max);
   if (!value->is_number()) {
     add(name, "number", "must be a number");
     return std::nullopt;
@@ -95,6 +93,8 @@ std::optional<double> FieldReader::number(std::string_view name, NumberRange ran
   const auto number = value->to_number<double>();
   const bool low = range.above_min ? number <= range.min : number < range.min;
   if (!std::isfinite(number) || low || number > range.max) {
+    const std::string constraint =
+        (range.above_min ? "> " : ">= ") + as_text(range.min) + ", <= " + as_text(range.max);
     add(name, constraint, "must be " + constraint, shown(*value));
     return std::nullopt;
   }
@@ -187,7 +187,7 @@ void FieldReader::refuse_others() {
   for (const auto& member : object_) {
     constexpr std::size_t name_bytes_max = 64;  // a longer one is no typing error to point out
     const std::string_view name(member.key().data(), member.key().size());
-    if (asked_.contains(name)) continue;
+    if (std::ranges::find(asked_, name) != asked_.end()) continue;
     add(name.substr(0, name_bytes_max), "known field", "is not a field of this request");
   }
 }

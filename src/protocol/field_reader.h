@@ -1,14 +1,15 @@
 // Reads the fields of one JSON object against their ranges and lists every violation, so that a
 // client learns all of them at once. A field that is null counts as absent.
-// Threads: one owner. Lifetime: the object outlives the reader.
+// Threads: one owner. Lifetime: the object and the names asked for outlive the reader.
 #pragma once
 
+#include <array>
 #include <boost/json/array.hpp>
+#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -74,7 +75,7 @@ class FieldReader {
   const boost::json::object& object_;
   Violations& violations_;
   std::string path_;
-  std::set<std::string, std::less<>> asked_;
+  std::vector<std::string_view> asked_;
 };
 
 // A whole number of `value`, also when written as 1e2; nullopt when it is none that fits.
@@ -89,7 +90,10 @@ std::string std_string(const boost::json::string& text);
 template <class Read>
 auto decode_object(std::string_view body, Read read)
     -> Result<decltype(read(std::declval<FieldReader&>(), std::declval<Violations&>()))> {
-  const auto object = parse_json_object(body);
+  // What is parsed lives no longer than this call: a usual body takes no memory of its own.
+  std::array<unsigned char, 4'096> space;
+  boost::json::monotonic_resource memory(space.data(), space.size());
+  const auto object = parse_json_object(body, limits::body_bytes_max, &memory);
   if (!object) return fail(object.error());
   Violations violations;
   FieldReader fields(*object, violations);

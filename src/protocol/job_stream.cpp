@@ -1,6 +1,7 @@
 #include "protocol/job_stream.h"
 
 #include <array>
+#include <boost/json/monotonic_resource.hpp>
 #include <charconv>
 #include <limits>
 #include <utility>
@@ -194,7 +195,9 @@ Result<std::optional<JobStreamEvent>> decode_job_event(const SseEvent& event) {
     auto remote = decode_error_event(event.data);
     return ErrorEvent{std::move(remote.error), std::move(remote.correlation_id)};
   }
-  const auto object = parse_json_object(event.data, limits::sse_event_bytes_max);
+  std::array<unsigned char, 2'048> space;  // of a usual event
+  boost::json::monotonic_resource memory(space.data(), space.size());
+  const auto object = parse_json_object(event.data, limits::sse_event_bytes_max, &memory);
   if (!object) return fail(object.error());
   Violations violations;
   FieldReader fields(*object, violations);
@@ -215,12 +218,18 @@ Result<std::optional<JobStreamEvent>> decode_job_event(const SseEvent& event) {
 }
 
 Result<StreamPosition> parse_stream_position(std::string_view id) {
+  StreamPosition position;
+  if (const auto read = read_stream_position(id, position); !read) return fail(read.error());
+  return position;
+}
+
+Result<void> read_stream_position(std::string_view id, StreamPosition& position) {
   const auto refuse = [] {
     return fail(Code::invalid_request, "an event id must be SEQ or SEQ:TOKEN_ID[,TOKEN_ID...]");
   };
   const char* at = id.data();
   const char* const end = id.data() + id.size();
-  StreamPosition position;
+  position.token_ids.clear();
   auto [stop, status] = std::from_chars(at, end, position.seq);
   if (status != std::errc{} || position.seq < 0) return refuse();
   for (char separator = ':'; stop != end; separator = ',') {
@@ -232,7 +241,7 @@ Result<StreamPosition> parse_stream_position(std::string_view id) {
     position.token_ids.push_back(token);
     stop = next.ptr;
   }
-  return position;
+  return {};
 }
 
 }  // namespace llorch

@@ -103,5 +103,7 @@ struct StreamPosition {
   std::vector<Token> token_ids;
 };
 Result<StreamPosition> parse_stream_position(std::string_view id);
+// The same into a position that is used again, with its memory.
+Result<void> read_stream_position(std::string_view id, StreamPosition& position);
 
 }  // namespace llorch

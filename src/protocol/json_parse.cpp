@@ -20,7 +20,8 @@ std::unexpected<Error> refuse(const std::string& constraint, const std::string& 
 
 }  // namespace
 
-Result<json::value> parse_json(std::string_view text, std::size_t bytes_max) {
+Result<json::value> parse_json(std::string_view text, std::size_t bytes_max,
+                               json::storage_ptr memory) {
   if (text.size() > bytes_max) {
     return fail(Code::too_large, "the body has " + std::to_string(text.size()) +
                                      " bytes, at most " + std::to_string(bytes_max) + " are taken");
@@ -28,9 +29,9 @@ Result<json::value> parse_json(std::string_view text, std::size_t bytes_max) {
   json::parse_options options;
   options.max_depth = limits::json_depth_max;
   json::error_code status;
-  json::value value;
+  json::value value(memory);  // of the same memory as what is parsed, which is then moved
   try {
-    value = json::parse(json::string_view(text.data(), text.size()), status, {}, options);
+    value = json::parse(json::string_view(text.data(), text.size()), status, memory, options);
   } catch (const std::exception&) {  // no memory, or a length it will not hold
     return fail(Code::too_large, "the body is more JSON than can be held");
   }
@@ -44,8 +45,9 @@ Result<json::value> parse_json(std::string_view text, std::size_t bytes_max) {
   return value;
 }
 
-Result<json::object> parse_json_object(std::string_view text, std::size_t bytes_max) {
-  auto value = parse_json(text, bytes_max);
+Result<json::object> parse_json_object(std::string_view text, std::size_t bytes_max,
+                                       json::storage_ptr memory) {
+  auto value = parse_json(text, bytes_max, std::move(memory));
   if (!value) return fail(std::move(value.error()));
   if (!value->is_object()) return refuse("object", "the body must be a JSON object");
   return std::move(value->get_object());
