@@ -256,6 +256,14 @@ Result<bool> Database::truncate_log(std::int64_t wait_ms) {
   return true;
 }
 
+Result<void> Database::sync_log() {
+  // A checkpoint begins with the log's fsync; what readers still need of it stays there.
+  const int code = sqlite3_wal_checkpoint_v2(connection_->handle, nullptr,
+                                             SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if (code != SQLITE_OK) return connection_->failure(code);
+  return {};
+}
+
 void Database::limit_time(std::optional<SteadyTime> deadline) {
   connection_->deadline = deadline;
   sqlite3_progress_handler(connection_->handle, deadline ? operations_between_looks : 0,

@@ -93,6 +93,8 @@ class Database {
   // Copies the write-ahead log into the database and empties it. False: a reader was in the way
   // for `wait_ms`.
   Result<bool> truncate_log(std::int64_t wait_ms);
+  // Takes the write-ahead log to the disk. Errors: timeout (another program copies it just now).
+  Result<void> sync_log();
   // Statements fail with timeout from then on; nullopt: never.
   void limit_time(std::optional<SteadyTime> deadline);
 

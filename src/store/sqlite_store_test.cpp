@@ -340,6 +340,19 @@ TEST_F(OnDisk, WhatIsWrittenBehindWaitsForTheDisk) {
   EXPECT_TRUE(has_job(*store, "0") && has_job(*store, "99"));
 }
 
+TEST_F(OnDisk, OnlyWhatIsWaitedForIsSynced) {
+  const auto store = open(FaultyDisk::vfs());
+  ASSERT_TRUE(put(*store, InsertJob{a_job("1")}));
+  FaultyDisk::sync_fault = SQLITE_IOERR_FSYNC;
+  ASSERT_TRUE(store->write(InsertJob{a_job("2")}, {}));
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!has_job(*store, "2")) ASSERT_LT(std::chrono::steady_clock::now(), give_up);
+  EXPECT_EQ(store->flush().error().code, Code::internal);
+  EXPECT_EQ(put(*store, InsertJob{a_job("3")}).error().code, Code::internal);
+  FaultyDisk::heal();
+  EXPECT_TRUE(store->flush() && has_job(*store, "2"));
+}
+
 // The disk takes a few writes more and then none: wherever that is, a transaction is there whole
 // or not at all, and the file stays sound.
 TEST_F(OnDisk, AFaultAtAnyWriteLeavesNothingHalfWritten) {

@@ -132,6 +132,9 @@ void SqliteWriter::commit(Batch batch) {
 }
 
 Result<std::vector<SqliteWriter::Outcome>> SqliteWriter::write_batch(const Batch& batch) {
+  const auto is_waited = [](const Pending& pending) { return static_cast<bool>(pending.done); };
+  const bool waited = std::ranges::any_of(batch, is_waited);
+  if (const auto chosen = choose_sync(waited); !chosen) return fail(chosen.error());
   std::vector<Outcome> outcomes(batch.size());
   const auto begun = database_.execute("BEGIN IMMEDIATE");
   if (!begun) return fail(begun.error());
@@ -149,7 +152,29 @@ Result<std::vector<SqliteWriter::Outcome>> SqliteWriter::write_batch(const Batch
   }
   const auto committed = database_.execute("COMMIT");
   if (!committed) return fail(committed.error());
+  if (!waited) unsynced_ = true;
+  if (unsynced_) sync_for_marks(batch, outcomes);
   return outcomes;
+}
+
+// A mark changes nothing, so its commit may have taken nothing to the disk.
+void SqliteWriter::sync_for_marks(const Batch& batch, std::vector<Outcome>& outcomes) {
+  const auto is_mark = [](const Pending& pending) { return !pending.write; };
+  if (std::ranges::none_of(batch, is_mark)) return;
+  const auto synced = database_.sync_log();
+  unsynced_ = !synced;
+  for (std::size_t index = 0; index < batch.size(); ++index) {
+    if (is_mark(batch[index])) outcomes[index].result = synced;
+  }
+}
+
+// An fsync for rows that nobody waits for would cost more than the rows.
+Result<void> SqliteWriter::choose_sync(bool waited) {
+  if (waited == syncs_) return {};
+  const auto set =
+      database_.script(waited ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+  if (set) syncs_ = waited;
+  return set;
 }
 
 void SqliteWriter::tell(Batch& batch, const std::vector<Outcome>& outcomes) {

@@ -1,6 +1,7 @@
 // The one thread that writes to the database: whatever waits goes into one transaction, so that
-// many waiting writers share one fsync. When the disk is full or fails, those who wait are told,
-// what is written behind stays in the inbox, and a small transaction is tried now and then.
+// many waiting writers share one fsync; one that nobody waits for ends without, and outlives the
+// process but not the machine until the next. When the disk is full or fails, those who wait are
+// told, what is written behind stays in the inbox, and a small transaction is tried now and then.
 // Threads: post() and figures() any; callbacks run on this thread. Lifetime: the destructor writes
 // what waits, once more tries what could not be written, and joins.
 #pragma once
@@ -60,6 +61,8 @@ class SqliteWriter {
   Batch take_batch();
   void commit(Batch batch);
   Result<std::vector<Outcome>> write_batch(const Batch& batch);
+  Result<void> choose_sync(bool waited);
+  void sync_for_marks(const Batch& batch, std::vector<Outcome>& outcomes);
   void tell(Batch& batch, const std::vector<Outcome>& outcomes);
   void put_back(Batch batch, const Error& error);
   void put_last(Pending pending);
@@ -70,6 +73,8 @@ class SqliteWriter {
 
   // The writer's thread only.
   Database database_;
+  bool syncs_ = true;      // a commit ends with an fsync
+  bool unsynced_ = false;  // some have not, since the last that did
 
   mutable std::mutex mutex_;
   std::condition_variable posted_;

@@ -162,8 +162,9 @@ class Store {
 
   // Takes one write; writes happen in the order given. With `done` it is committed with whatever
   // else waits, and done is called when it is on the disk or has failed. Without, it is written
-  // behind within limits::store_write_behind_ms, and kept and tried again while the disk is full
-  // or fails. Never waits for the disk.
+  // behind within limits::store_write_behind_ms: from then on it outlives the process, and with the
+  // next write that is waited for a loss of power. It is kept and tried again while the disk is
+  // full or fails. Never waits for the disk.
   // Errors: queue_full (done is not called; retry), draining (the store is closing).
   virtual Result<void> write(StoreWrite write, Done done = {}) = 0;
   // Runs `task` on the reader's thread, after earlier ones; it sees every write that is done.
