@@ -163,6 +163,8 @@ void log_event(LogLevel level, std::string_view component, std::string_view even
   std::string line = fmt::format(R"({{"timestamp":"{}","level":"{}","component":"{}","event":"{}")",
                                  rfc3339(std::chrono::system_clock::now()),
                                  level_names[static_cast<int>(level)], component, event);
+  constexpr std::size_t usual_bytes = 384;
+  line.reserve(usual_bytes);
   for (const auto& field : fields) {
     line += ',';
     append_quoted(line, field.key);

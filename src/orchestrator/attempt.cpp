@@ -67,8 +67,9 @@ class Attempt {
   bool aborted_ = false;
   bool over_ = false;  // nothing more is expected of the worker
   SteadyTime progress_told_;
-  SteadyTime read_at_;    // the bytes whose frames are being taken
-  SteadyTime turned_at_;  // the bytes before
+  SteadyTime read_at_;       // the bytes whose frames are being taken
+  SteadyTime turned_at_;     // the bytes before
+  StreamPosition position_;  // of the frame that is taken
 };
 
 net::HttpRequest Attempt::request() const {
@@ -84,8 +85,8 @@ net::HttpRequest Attempt::request() const {
 
 std::string Attempt::body() const {
   if (job_->kind == JobKind::embeddings) return job_->body;
-  if (job_->kind == JobKind::task) {
-    auto task = job_->request;
+  if (job_->request != nullptr) {
+    auto task = *job_->request;
     task.id = job_->id;
     task.attempt = number_;
     task.cache_scope = job_->tenant;
@@ -168,12 +169,13 @@ Task<void> Attempt::read_whole(net::ResponseStream& reply) {
 Task<void> Attempt::read_frames(net::ResponseStream& reply) {
   reply.forget_headers();
   FrameSplitter splitter;
+  auto look = net::ResponseStream::Look::when_readable;
   while (current() && !over_) {
     if (job_->pending.size() > limits::unrelayed_bytes_max) co_await wait_for_room();
     if (job_->reader_left && job_->finished) co_return;
     // Once the answer is whole, what is left is its usage and its end.
     const auto patience = job_->finished ? limits::worker_end_ms : limits::worker_silence_ms;
-    const auto got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience));
+    const auto got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience), look);
     if (aborted_ || job_->attempt != number_) co_return;
     read_at_ = service_.clock().now();
     const bool broken = !got || *got == 0;
@@ -192,7 +194,14 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
     show_readers();
     if (over_) break;
     tell_progress();
-    if (is_fast()) co_await service_.pace_.next();
+    const bool fast = is_fast();
+    look = fast ? net::ResponseStream::Look::first : net::ResponseStream::Look::when_readable;
+    if (fast) {
+      co_await service_.pace_.next();
+    } else {  // nor do thousands of slow streams hold buffers between two tokens
+      splitter.release_if_empty();
+      if (job_->pending.empty()) std::string().swap(job_->pending);
+    }
   }
   // The end of the body: a connection that has been read to it serves the next job.
   if (job_->closed && !aborted_) {
@@ -241,15 +250,14 @@ bool Attempt::take(const RelayFrame& frame) {
     if (frame.data == "[DONE]") over_ = job_->closed = true;
     return !over_;
   }
-  const auto position = parse_stream_position(frame.id);
-  if (!position) {
-    fail_with(Failure::backend, position.error());
+  if (const auto read = read_stream_position(frame.id, position_); !read) {
+    fail_with(Failure::backend, read.error());
     return false;
   }
-  if (position->token_ids.empty()) {
-    take_finish(frame, *position);
+  if (position_.token_ids.empty()) {
+    take_finish(frame, position_);
   } else {
-    take_tokens(frame, *position);
+    take_tokens(frame, position_);
   }
   return !over_;
 }
@@ -263,7 +271,7 @@ void Attempt::take_started(const RelayFrame& frame) {
   if (job_->kind == JobKind::task && !job_->started) pass_on(frame, first_token_seq - 1);
   job_->started = true;
   // A seed that the worker chose is the job's from now on: another worker must draw the same.
-  if (job_->kind == JobKind::task) job_->request.sampling.seed = started->seed;
+  if (job_->request != nullptr) job_->request->sampling.seed = started->seed;
   service_.tell(AttemptStarted{job_->id, number_, started->prompt_tokens, started->cached_tokens});
 }
 
@@ -300,7 +308,11 @@ void Attempt::take_tokens(const RelayFrame& frame, const StreamPosition& positio
   // That there are tokens decides where the job may go on: the decision machine hears it at once.
   service_.note_token(*job_, read_at_);
   if (job_->tokens.empty()) progress_told_ = {};
-  if (job_->tokens.empty()) job_->first_token_wall = service_.clock().wall();
+  if (job_->tokens.empty()) {
+    job_->first_token_wall = service_.clock().wall();
+    constexpr std::size_t usual = 32;
+    job_->tokens.reserve(usual);
+  }
   job_->tokens.insert(job_->tokens.end(), position.token_ids.begin(), position.token_ids.end());
   if (job_->stream) pass_on(frame, position.seq);
 }

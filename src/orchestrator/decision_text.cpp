@@ -111,7 +111,9 @@ RecordedJob job_in(const json::object& job) {
 
 std::string decision_text(const Decision& decision) {
   const auto candidates = kept(decision);
+  constexpr std::size_t usual_bytes = 1'024;
   std::string out;
+  out.reserve(usual_bytes);
   JsonObjectWriter row(out);
   row.integer("attempt", decision.attempt).integer("waited_ms", decision.waited_ms);
   if (!decision.worker_id.empty()) row.string("worker_id", decision.worker_id);

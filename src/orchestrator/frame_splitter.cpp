@@ -24,6 +24,12 @@ Result<void> FrameSplitter::check() const {
                                    std::to_string(limits::frame_bytes_max) + " bytes");
 }
 
+void FrameSplitter::release_if_empty() {
+  if (begin_ < buffer_.size()) return;
+  std::string().swap(buffer_);
+  begin_ = scanned_ = 0;
+}
+
 bool FrameSplitter::next(RelayFrame& frame) {
   while (true) {
     const auto end = buffer_.find("\n\n", std::max(scanned_, begin_));

@@ -29,6 +29,8 @@ class FrameSplitter {
   Result<void> check() const;
   // The next whole frame; false: more bytes are needed. Comments are skipped.
   bool next(RelayFrame& frame);
+  // Gives back the memory, where nothing is in it that has not been given out.
+  void release_if_empty();
 
  private:
   std::string buffer_;

@@ -56,6 +56,20 @@ TEST(FrameSplitter, TakesBytesPutIntoItsInbox) {
   EXPECT_EQ(last, "data: {\"t\":\"x\"}\n\n");
 }
 
+TEST(FrameSplitter, GivesBackItsMemoryOnlyBetweenFrames) {
+  FrameSplitter splitter;
+  RelayFrame frame;
+  ASSERT_TRUE(splitter.feed("data: {\"a\":1}\n\ndata: {\"b"));
+  ASSERT_TRUE(splitter.next(frame) && !splitter.next(frame));
+  splitter.release_if_empty();
+  ASSERT_TRUE(splitter.feed("\":2}\n\n") && splitter.next(frame));
+  EXPECT_EQ(frame.data, "{\"b\":2}");
+  splitter.release_if_empty();
+  EXPECT_EQ(splitter.inbox().capacity(), std::string().capacity());
+  ASSERT_TRUE(splitter.feed("data: {}\n\n") && splitter.next(frame));
+  EXPECT_EQ(frame.data, "{}");
+}
+
 TEST(FrameSplitter, RefusesAFrameOverTheLimit) {
   FrameSplitter splitter;
   const std::string part(limits::frame_bytes_max / 2, 'x');

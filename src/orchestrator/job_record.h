@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,8 +37,9 @@ struct JobRecord {
   std::string key_id;               // whose quota it counts for; empty: nobody's
   std::int64_t tokens_charged = 0;  // before it is known what it uses
   Priority priority = Priority::interactive;
-  std::string body;          // of the client; emptied at the end
-  JobRequest request;        // of a task: what /execute is given
+  std::string body;  // of the client; emptied at the end
+  // Of a task that has not ended, what /execute is given; else null.
+  std::unique_ptr<JobRequest> request;
   std::int64_t created = 0;  // seconds since the epoch, of an OpenAI reply
   bool stream = true;
   bool seed_is_ours = false;  // added to `body`, so that every worker draws the same
@@ -63,7 +63,7 @@ struct JobRecord {
 
   // What came of it. A task keeps its frames for readers that come back; an OpenAI stream has one
   // reader, and hands over bytes.
-  std::deque<KeptFrame> frames;
+  std::vector<KeptFrame> frames;
   std::string metrics;  // the newest frame of them; live only
   std::uint64_t metrics_count = 0;
   std::int64_t shown_seq =

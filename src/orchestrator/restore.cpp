@@ -68,7 +68,7 @@ Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock
   task.spec.attempt = stored.attempt + 1;
   task.spec.tokenizer_hash = stored.tokenizer_hash;
   task.job->max_tokens = task.spec.max_tokens;
-  task.job->request = std::move(request->job);
+  task.job->request = std::make_unique<JobRequest>(std::move(request->job));
   std::optional<std::uint64_t> after;
   while (true) {
     const auto frames = log.read(stored.job_id, after);
@@ -80,14 +80,15 @@ Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock
     for (const auto& frame : *frames) {
       take_frame(*task.job, static_cast<std::int64_t>(frame.seq), frame.bytes);
       task.last = end_in(frame.bytes);
-      if (const auto seed = seed_in(frame.bytes)) task.job->request.sampling.seed = *seed;
+      if (const auto seed = seed_in(frame.bytes)) task.job->request->sampling.seed = *seed;
       after = frame.seq;
     }
   }
   // A frame is missing in between: what its readers have had is not known.
   const auto kept = task.job->frames.empty() ? 0 : task.job->frames.back().seq;
   if (kept > task.job->next_seq()) task.damaged = true;
-  if (!task.job->request.sampling.seed) task.job->request.sampling.seed = random_u64() >> 11;
+  auto& seed = task.job->request->sampling.seed;
+  if (!seed) seed = random_u64() >> 11;
   task.spec.tokens_out = static_cast<std::int64_t>(task.job->tokens.size());
   return task;
 }

@@ -278,7 +278,7 @@ void Orchestrator::carry_out(EndJob& action) {
   settle_quota(*job);
   job->show_frames();
   job->body.clear();
-  job->request = {};
+  job->request.reset();
   job->abort = nullptr;
   job->bell.ring();
   job->room.ring();
@@ -378,6 +378,13 @@ void Orchestrator::carry_out(Record& action) {
   auto text = decision_text(action.decision);
   if (journal_ != nullptr) journal_->decided(action.decision.job, action.decision.attempt, text);
   decisions_[action.decision.job].push_back(std::move(text));
+  if (journal_ == nullptr) return;
+  // Of a thousand long streams the store has them for long: each is a kilobyte.
+  constexpr std::size_t lately_max = 1'024;
+  decided_lately_.push_back(action.decision.job);
+  if (decided_lately_.size() <= lately_max) return;
+  decisions_.erase(decided_lately_.front());
+  decided_lately_.pop_front();
 }
 
 void Orchestrator::note_progress(const JobRecord& job) {
@@ -422,10 +429,11 @@ Task<void> Orchestrator::keep_time() {
 
 // A task whose readers have all left ends after their grace; one that was never read goes on.
 void Orchestrator::cancel_abandoned() {
+  const auto now = clock_.now();
   std::vector<JobId> abandoned;
   for (const auto& [id, job] : jobs_) {
-    const auto alone_ms = elapsed_ms(job->alone_since.value_or(clock_.now()), clock_.now());
     if (job->end || !job->alone_since) continue;
+    const auto alone_ms = elapsed_ms(*job->alone_since, now);
     if (alone_ms >= static_cast<double>(options_.task_grace_ms)) abandoned.push_back(id);
   }
   for (const auto& id : abandoned) cancel(id, "client_gone");

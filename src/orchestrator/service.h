@@ -150,7 +150,9 @@ class Orchestrator {
   net::Pace pace_;  // of streams that come fast
   std::unordered_map<JobId, std::shared_ptr<JobRecord>> jobs_;
   EndedJobs ended_;
-  std::unordered_map<JobId, std::vector<std::string>> decisions_;
+  std::unordered_map<JobId, std::vector<std::string>>
+      decisions_;                     // what the store may not have yet
+  std::deque<JobId> decided_lately_;  // whose those are
   KeyRing keys_;
   WorkerOwners worker_owners_;
   std::map<std::string, const ExternalServer*> external_;  // by worker id
@@ -169,7 +171,7 @@ class Orchestrator {
 };
 
 // Frames that come within it are relayed together; no engine for people writes faster.
-inline constexpr std::int64_t gather_ms = 1;
+inline constexpr std::int64_t gather_ms = 2;
 
 // Where a worker listens. The path is "/".
 net::Url worker_url(const Registration& registration);

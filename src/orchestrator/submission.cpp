@@ -98,7 +98,7 @@ Submission task_submission(const Orchestrator& service, const Identity& identity
   const auto given = task.deadline_ms.value_or(service.options().job_timeout_ms);
   spec.deadline_at_ms = service.now_ms() + std::min(given, service.options().job_timeout_ms);
   job->max_tokens = spec.max_tokens;
-  job->request = std::move(task.job);
+  job->request = std::make_unique<JobRequest>(std::move(task.job));
   return {std::move(job), std::move(spec)};
 }
 

@@ -80,6 +80,11 @@ bool JobQueue::urgent(const QueuedJob& job, Millis now) const {
 }
 
 std::vector<const QueuedJob*> JobQueue::in_order(Millis now, const std::string* model) const {
+  if (jobs_.size() == 1) {  // most of the time: a worker is free
+    const auto& only = jobs_.begin()->second.job;
+    const bool wanted = model == nullptr || only.model == *model;
+    return wanted ? std::vector{&only} : std::vector<const QueuedJob*>();
+  }
   std::vector<std::pair<std::uint64_t, const QueuedJob*>> by_arrival;
   for (const auto& [id, waiting] : jobs_) {
     if (model != nullptr && waiting.job.model != *model) continue;
