@@ -82,7 +82,8 @@ std::vector<PlannedRow> BatchPlanner::plan_shared(std::span<const SlotView> slot
   auto budget = prefill_budget(static_cast<std::int32_t>(rows.size()), solo_rows, cost);
   for (const auto* s : waiting) {
     if (budget <= 0) break;
-    const auto take = static_cast<std::int32_t>(std::min<std::int64_t>(s->prefill_left, budget));
+    auto take = static_cast<std::int32_t>(std::min<std::int64_t>(s->prefill_left, budget));
+    if (take == s->prefill_left && take >= alone_from_tokens) --take;
     rows.push_back({s->slot, take});
     budget -= take;
   }

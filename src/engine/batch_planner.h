@@ -56,6 +56,11 @@ inline constexpr std::int32_t prefill_tokens_min = 8;
 inline constexpr double solo_step_ms_max = 5'000;
 inline constexpr std::int32_t solo_tokens_first = 128;  // before the machine's speed is known
 
+// From so many tokens of one sequence on llama.cpp's processor code adds up in another order. The
+// last token of a prompt, whose logits give the answer, is left for a step of its own then: it is
+// computed as it would be with all before it cached, and the answer is the same.
+inline constexpr std::int64_t alone_from_tokens = 64;
+
 class BatchPlanner {
  public:
   explicit BatchPlanner(PlannerOptions options) : options_(options) {}

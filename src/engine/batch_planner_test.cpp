@@ -102,7 +102,21 @@ TEST(BatchPlanner, SharesABatchAmongShortPrompts) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
   const std::vector<SlotView> slots{prefilling(0, 100), prefilling(1, 200), prefilling(2, 400)};
   EXPECT_EQ(planner.plan(slots, measured()),
-            (std::vector<PlannedRow>{{0, 100}, {1, 200}, {2, 212}}));
+            (std::vector<PlannedRow>{{0, 99}, {1, 199}, {2, 214}}));
+}
+
+// Symptom: a prompt of 4 000 tokens had another answer once it was cached.
+// clause: W-51
+TEST(BatchPlanner, LeavesTheLastTokenOfALongPromptForAStepOfItsOwn) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const auto take = [&](std::int64_t left) {
+    return planner.plan(std::vector{prefilling(0, left)}, measured()).front().tokens;
+  };
+  EXPECT_EQ(take(1000), 512);
+  EXPECT_EQ(take(512), 511);
+  EXPECT_EQ(take(64), 63);
+  EXPECT_EQ(take(63), 63);
+  EXPECT_EQ(take(1), 1);
 }
 
 TEST(BatchPlanner, RunsADeterministicSlotAloneInFixedChunks) {

@@ -315,8 +315,10 @@ StepShape EngineCore::shape_of(const std::vector<PlannedRow>& rows) const {
   StepShape shape{.drafted = static_cast<std::int32_t>(draft_.size())};
   for (const auto& row : rows) {
     const bool decoding = slots_[static_cast<std::size_t>(row.slot)].run->decoding();
-    if (decoding) ++shape.decode_rows;
-    if (!decoding) shape.prefill_tokens += row.tokens;
+    // The last token of a prompt costs what a token of an answer does.
+    const bool as_decode = decoding || row.tokens == 1;
+    if (as_decode) ++shape.decode_rows;
+    if (!as_decode) shape.prefill_tokens += row.tokens;
   }
   return shape;
 }
