@@ -70,7 +70,7 @@ inline constexpr std::size_t slots_max = 256;           // LLAMA_MAX_SEQ
 inline constexpr std::size_t kv_snapshots_max = 1'024;  // each is looked at when one must go
 inline constexpr std::int64_t kv_ram_mib = 2'048;  // snapshots: 22 prompts of 4k of a 135M model
 inline constexpr std::int64_t kv_ram_share = 4;    // but no more than this part of the free memory
-inline constexpr double calibration_ms = 500;  // of the first start with a model
+inline constexpr double calibration_ms = 500;      // of the first start with a model
 inline constexpr double calibration_thorough_ms = 30'000;
 // Guessed and checked in one step: more at once is rarely right to the end.
 inline constexpr std::int32_t draft_tokens_max = 15;
