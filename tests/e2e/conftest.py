@@ -24,6 +24,8 @@ DOWNLOAD_S = 600
 
 def pytest_configure():
     """A run that is told to stop still ends the workers it started."""
+    # A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", 143))
 
 
