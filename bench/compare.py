@@ -168,10 +168,15 @@ def answers(port, path):
         connection.close()
 
 
+def is_ours(server, options):
+    """Whether it is llorch-candled: with --other both are."""
+    return server == "llorch" or bool(options.other)
+
+
 def command_of(server, options, port, slots):
     common = ["--host", "127.0.0.1", "--port", str(port)]
     threads = str(options.threads)
-    if server == "llorch" or options.other:
+    if is_ours(server, options):
         own = options.other.split() if server != "llorch" else []
         return [str(options.work / "bin/llorch-candled"), "--model", str(options.model), *common,
                 "--threads", threads, "--slots", str(slots), "--ctx-tokens", str(options.ctx), *own]
@@ -183,7 +188,7 @@ def command_of(server, options, port, slots):
 def running(server, options, log, slots):
     """Starts a server, gives its port and seconds to ready, and stops it by its own process id."""
     port = free_port()
-    path = "/ready" if server == "llorch" or options.other else "/health"
+    path = "/ready" if is_ours(server, options) else "/health"
     begin = time.monotonic()
     with open(log, "wb") as output:
         process = subprocess.Popen(command_of(server, options, port, slots), stdin=subprocess.DEVNULL,
@@ -269,9 +274,9 @@ def post(port, path, body):
         connection.close()
 
 
-def greedy_ids(server, port, prompt, other):
+def greedy_ids(ours, port, prompt):
     """The token ids of a greedy answer of at most GREEDY_TOKENS."""
-    if server == "llorch" or other:
+    if ours:
         text = post(port, "/execute", {"job_id": f"greedy-{time.monotonic_ns()}", "prompt": prompt,
                                        "max_tokens": GREEDY_TOKENS, "temperature": 0,
                                        "cache_scope": str(time.monotonic_ns())})
@@ -289,7 +294,8 @@ def compare_answers(options):
     answers = {}
     for server in SERVERS:
         with running(server, options, options.work / "logs" / f"{server}-greedy.log", 1) as (port, _):
-            answers[server] = [greedy_ids(server, port, prompt, options.other) for prompt in prompts]
+            answers[server] = [greedy_ids(is_ours(server, options), port, prompt)
+                               for prompt in prompts]
     ours, theirs = (answers[server] for server in SERVERS)
     differing = [prompt for prompt, a, b in zip(prompts, ours, theirs) if a != b]
     return (f"Greedy answers at one slot, {GREEDY_TOKENS} tokens: {len(prompts) - len(differing)} of "

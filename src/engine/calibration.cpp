@@ -40,24 +40,16 @@ std::int32_t prompt_tokens(const CalibrationChoice& choice, const CalibrationCho
   return choice.batch_tokens == usual.batch_tokens ? probe_tokens : choice.batch_tokens;
 }
 
-// A context as the engine makes it, for so many tokens a stream.
+// A context as the engine makes it.
 ContextHandle probe_context(const LoadedModel& loaded, const CalibrationChoice& choice) {
-  auto params = llama_context_default_params();
-  params.n_seq_max = streams;
-  params.n_batch = static_cast<std::uint32_t>(choice.batch_tokens);
-  params.n_ubatch = params.n_batch;
-  params.n_ctx = streams * std::max<std::uint32_t>(256, params.n_batch + 16);
-  params.n_outputs_max = streams;
-  params.n_threads = params.n_threads_batch = choice.threads;
-  params.kv_unified = false;
-  params.no_perf = true;
-  params.offload_kqv = params.op_offload = loaded.card.backend != "cpu";
+  const auto tokens = std::max(256U, static_cast<std::uint32_t>(choice.batch_tokens) + 16);
+  auto params = stream_params(loaded, streams, tokens, choice.batch_tokens, choice.threads);
   params.flash_attn_type =
       choice.flash_attention ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
   return ContextHandle(llama_init_from_model(loaded.model.get(), params));
 }
 
-// The best of two: the first may pay for pages, and others may disturb.
+// The best of them: the first may pay for pages, and others may disturb.
 std::optional<double> decode_ms(llama_context* context, const Batch& batch, int times) {
   std::optional<double> best;
   for (int i = 0; i < times; ++i) {
@@ -93,6 +85,11 @@ CalibrationRow measure(const LoadedModel& loaded, const CalibrationChoice& choic
   row.decode_ms = *step;
   row.prefill_ms_per_token = *prefill / tokens;
   return row;
+}
+
+std::vector<CalibrationChoice> candidates_here(const EngineOptions& options) {
+  const auto cores = read_host_facts().cores;
+  return calibration_candidates(options, cores, count_physical_cores(cores));
 }
 
 void log_choice(const Calibration& done, double ms) {
@@ -168,8 +165,7 @@ Calibration measure_calibration(const LoadedModel& loaded,
 }
 
 CalibrationChoice calibrate(const LoadedModel& loaded, const EngineOptions& options) {
-  const auto facts = read_host_facts();
-  const auto candidates = calibration_candidates(options, facts.cores, facts.physical_cores);
+  const auto candidates = candidates_here(options);
   if (options.calibration_path.empty()) return candidates.front();
   const CalibrationFile file(options, loaded.card);
   if (const auto kept = file.read()) {
@@ -196,8 +192,7 @@ Result<Calibration> calibrate_thoroughly(EngineOptions options) {
                 "this model only makes embeddings: there is nothing to choose",
                 "a model that generates");
   }
-  const auto facts = read_host_facts();
-  const auto candidates = calibration_candidates(options, facts.cores, facts.physical_cores);
+  const auto candidates = candidates_here(options);
   auto done = measure_calibration(*loaded, candidates, limits::calibration_thorough_ms);
   options.calibration_path = path;
   if (!path.empty()) CalibrationFile(options, loaded->card).write(done);

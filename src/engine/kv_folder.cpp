@@ -104,14 +104,16 @@ std::vector<KvFile> KvFolder::list() {
   return found;
 }
 
-void KvFolder::make_room(std::size_t more_files, std::uint64_t more_bytes) {
+std::vector<KvFile> KvFolder::make_room(std::size_t more_files, std::uint64_t more_bytes) {
+  auto there = list();
   const auto now = nanoseconds(clock_.wall());
-  for (const auto& file :
-       files_to_remove(list(), now, options_.bytes_max, more_files, more_bytes)) {
+  for (const auto& file : files_to_remove(there, now, options_.bytes_max, more_files, more_bytes)) {
     if (!files_.remove(options_.path / file.name)) continue;
     --files_count_;
     bytes_ -= static_cast<std::int64_t>(file.bytes);
+    std::erase_if(there, [&](const auto& each) { return each.name == file.name; });
   }
+  return there;
 }
 
 Result<KvFolder::Opened> KvFolder::open(const std::string& name) {
@@ -143,10 +145,9 @@ void KvFolder::reject(const std::string& name, const Error& error) {
 }
 
 KvFolder::Look KvFolder::look(const std::set<std::string>& known) {
-  make_room(0, 0);
   Look look;
   std::int64_t others = 0;
-  for (const auto& file : list()) {
+  for (const auto& file : make_room(0, 0)) {
     others += file.name.starts_with(prefix_) ? 0 : 1;
     if (!file.name.starts_with(prefix_)) continue;
     if (!known.contains(file.name)) {

@@ -76,7 +76,8 @@ class KvFolder {
   };
   std::vector<KvFile> list();
   void remove_if_abandoned(const std::string& temporary);
-  void make_room(std::size_t more_files, std::uint64_t more_bytes);
+  // What is left.
+  std::vector<KvFile> make_room(std::size_t more_files, std::uint64_t more_bytes);
   Result<Opened> open(const std::string& name);
   Result<void> write_as(const std::string& temporary, const std::string& head,
                         const KvSnapshot& snapshot);

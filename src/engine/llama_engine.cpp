@@ -292,13 +292,9 @@ std::uint64_t snapshot_bytes_max(const EngineOptions& options) {
   return std::min(wanted, read_host_facts().memory_available_bytes / limits::kv_ram_share);
 }
 
-bool wants_kv_folder(const EngineOptions& options) {
-  return !options.kv_dir.empty() && options.kv_disk_mib > 0;
-}
-
 Result<std::optional<KvFolderOptions>> kv_folder_of(const EngineOptions& options,
                                                     const LoadedModel& loaded) {
-  if (!wants_kv_folder(options) || !loaded.context) return std::nullopt;
+  if (!options.keeps_on_disk() || !loaded.context) return std::nullopt;
   if (!cells_can_move(loaded.model.get())) {
     log_event(LogLevel::warn, "engine", "kv_dir_unused",
               {{"why", "this model's cells cannot be put back (sliding window or recurrent)"}});
@@ -323,7 +319,7 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options,
       if (!opened) return fail(opened.error());
       trace = std::move(*opened);
     }
-    if (wants_kv_folder(options)) {
+    if (options.keeps_on_disk()) {
       const auto files = make_file_system();
       if (auto ready = prepare_kv_folder(*files, options.kv_dir); !ready) {
         return fail(ready.error());

@@ -35,6 +35,8 @@ struct EngineOptions {
   std::int32_t draft_tokens = limits::draft_tokens_max;
   std::string calibration_path;  // folder of what was measured before; empty: nothing is measured
   std::string trace_path;        // a new file that shows each step; empty: none
+
+  bool keeps_on_disk() const { return !kv_dir.empty() && kv_disk_mib > 0; }
 };
 
 // Errors: not_found (no such file), model_load_failed, insufficient_memory, backend_error (the

@@ -156,23 +156,10 @@ Result<void> choose_size(const EngineOptions& options, const ModelShape& shape,
       "a smaller --ctx-tokens or --slots, or a smaller model");
 }
 
-Result<ContextHandle> make_context(LoadedModel& loaded, const EngineOptions& options,
-                                   ggml_type type) {
-  auto params = llama_context_default_params();
+Result<ContextHandle> make_context(LoadedModel& loaded, const EngineOptions& options) {
   const auto slots = static_cast<std::uint32_t>(loaded.card.slots_total);
-  params.n_seq_max = slots;
-  params.n_ctx = slots * static_cast<std::uint32_t>(loaded.card.context_tokens);
-  params.n_batch = static_cast<std::uint32_t>(loaded.batch_tokens_max);
-  params.n_ubatch = params.n_batch;
-  params.n_outputs_max = slots + limits::draft_tokens_max;
-  params.n_threads = loaded.threads;
-  params.n_threads_batch = loaded.threads;
-  params.kv_unified = false;  // idle slots then cost the busy ones nothing
-  params.type_k = type;
-  params.type_v = type;
-  params.no_perf = true;
-  params.offload_kqv = options.backend != "cpu";
-  params.op_offload = options.backend != "cpu";
+  auto params = stream_params(loaded, slots, static_cast<std::uint32_t>(loaded.card.context_tokens),
+                              loaded.batch_tokens_max, loaded.threads);
   for (const bool flash : {true, false}) {
     if (options.flash_attention && *options.flash_attention != flash) continue;
     params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
@@ -260,6 +247,26 @@ std::uint64_t memory_free(const EngineOptions& options, ggml_backend_dev_t devic
 
 }  // namespace
 
+llama_context_params stream_params(const LoadedModel& loaded, std::uint32_t slots,
+                                   std::uint32_t context_tokens, std::int32_t batch_tokens,
+                                   std::int32_t threads) {
+  auto params = llama_context_default_params();
+  params.n_seq_max = slots;
+  params.n_ctx = slots * context_tokens;
+  params.n_batch = static_cast<std::uint32_t>(batch_tokens);
+  params.n_ubatch = params.n_batch;
+  params.n_outputs_max = slots + limits::draft_tokens_max;
+  params.n_threads = threads;
+  params.n_threads_batch = threads;
+  params.kv_unified = false;  // idle slots then cost the busy ones nothing
+  params.type_k = loaded.kv_type;
+  params.type_v = loaded.kv_type;
+  params.no_perf = true;
+  params.offload_kqv = loaded.card.backend != "cpu";
+  params.op_offload = loaded.card.backend != "cpu";
+  return params;
+}
+
 Result<LoadedModel> load_model(const EngineOptions& options,
                                const std::function<void(double)>& progress) {
   start_library();
@@ -279,6 +286,7 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   loaded.model = std::move(*model);
   loaded.batch_tokens_max = options.batch_tokens_max;
   loaded.file_parts = shape->split_count;
+  loaded.kv_type = *type;
   loaded.threads =
       options.threads > 0
           ? options.threads
@@ -303,7 +311,7 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   if (chosen.flash_attention != options.flash_attention.value_or(true)) {
     sized.flash_attention = chosen.flash_attention;
   }
-  auto context = make_context(loaded, sized, *type);
+  auto context = make_context(loaded, sized);
   if (!context) return fail(context.error());
   loaded.context = std::move(*context);
   count_memory(loaded, *shape, options);

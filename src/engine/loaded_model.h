@@ -25,7 +25,13 @@ struct LoadedModel {
   std::int32_t threads = 1;
   std::int32_t batch_tokens_max = 512;
   std::uint32_t file_parts = 1;
+  ggml_type kv_type = GGML_TYPE_F16;
 };
+
+// Of a context of streams for that many slots; flash attention is the caller's to set.
+llama_context_params stream_params(const LoadedModel& loaded, std::uint32_t slots,
+                                   std::uint32_t context_tokens, std::int32_t batch_tokens,
+                                   std::int32_t threads);
 
 // "cuda" for llama.cpp's "CUDA"; Metal calls itself "MTL" in some versions.
 std::string backend_name(ggml_backend_dev_t device);

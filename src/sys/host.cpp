@@ -93,29 +93,6 @@ void read_memory(HostFacts& facts) {
 }
 #endif
 
-#ifdef __APPLE__
-std::uint32_t count_physical_cores(std::uint32_t cores) {
-  std::uint32_t count = 0;
-  for (const char* name : {"hw.perflevel0.physicalcpu", "hw.physicalcpu"}) {
-    std::size_t size = sizeof(count);
-    if (::sysctlbyname(name, &count, &size, nullptr, 0) == 0 && count > 0) return count;
-  }
-  return cores;
-}
-#else
-std::uint32_t count_physical_cores(std::uint32_t cores) {
-  std::set<std::string> siblings;  // "0,8": one line for both threads of a core
-  for (std::uint32_t cpu = 0; cpu < cores; ++cpu) {
-    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                       "/topology/thread_siblings_list");
-    std::string line;
-    if (!std::getline(file, line)) return cores;
-    siblings.insert(line);
-  }
-  return std::max(1U, static_cast<std::uint32_t>(siblings.size()));
-}
-#endif
-
 std::unexpected<Error> cannot_bind(const std::string& host, std::uint16_t port, int number,
                                    const std::string& why) {
   const std::string what = "port " + std::to_string(port) + " on " + host + ": " + why;
@@ -148,11 +125,33 @@ HostFacts read_host_facts() {
 #endif
   read_memory(facts);
   facts.cores = std::max(1U, std::thread::hardware_concurrency());
-  facts.physical_cores = count_physical_cores(facts.cores);
   struct rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) facts.open_files_max = files.rlim_cur;
   return facts;
 }
+
+#ifdef __APPLE__
+std::uint32_t count_physical_cores(std::uint32_t cores) {
+  std::uint32_t count = 0;
+  for (const char* name : {"hw.perflevel0.physicalcpu", "hw.physicalcpu"}) {
+    std::size_t size = sizeof(count);
+    if (::sysctlbyname(name, &count, &size, nullptr, 0) == 0 && count > 0) return count;
+  }
+  return cores;
+}
+#else
+std::uint32_t count_physical_cores(std::uint32_t cores) {
+  std::set<std::string> siblings;  // "0,8": one line for both threads of a core
+  for (std::uint32_t cpu = 0; cpu < cores; ++cpu) {
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                       "/topology/thread_siblings_list");
+    std::string line;
+    if (!std::getline(file, line)) return cores;
+    siblings.insert(line);
+  }
+  return std::max(1U, static_cast<std::uint32_t>(siblings.size()));
+}
+#endif
 
 Result<void> check_port(const std::string& host, std::uint16_t port) {
   struct addrinfo hints{};

@@ -17,10 +17,12 @@ struct HostFacts {
   std::uint64_t memory_total_bytes = 0;  // the machine's, or less where a cgroup says so
   std::uint64_t memory_available_bytes = 0;
   std::uint32_t cores = 1;           // that the system schedules on
-  std::uint32_t physical_cores = 1;  // without those that share one; on a Mac the fast ones
   std::uint64_t open_files_max = 0;  // soft limit
 };
 HostFacts read_host_facts();
+
+// Of those, without the ones that share another's; on a Mac the fast ones. Reads a file a core.
+std::uint32_t count_physical_cores(std::uint32_t cores);
 
 // Whether `host`:`port` can be bound just now. Errors: conflict (something holds it), forbidden
 // (not by this user), invalid_request (`host` is no address of this machine).

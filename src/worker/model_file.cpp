@@ -73,7 +73,7 @@ Result<ModelShape> find_worker_model(WorkerOptions& options, const Settings& set
 Result<void> resolve_worker_model(WorkerOptions& options, const Settings& settings) {
   const auto shape = find_worker_model(options, settings);
   if (!shape) return fail(shape.error());
-  if (!options.engine.kv_dir.empty() && options.engine.kv_disk_mib > 0) {
+  if (options.engine.keeps_on_disk()) {
     const auto files = make_file_system();
     if (const auto ready = prepare_kv_folder(*files, options.engine.kv_dir); !ready) return ready;
   }
