@@ -66,7 +66,7 @@ void multiply(Product& product, int threads) {
 
 TEST(Q41Kernel, GivesTheBitsOfTheDotProduct) {
   for (const std::int64_t rows : {1, 7, 8, 9, 31, 64}) {
-    for (const std::int64_t columns : {1, 2, 3, 4, 5, 8, 13}) {
+    for (const std::int64_t columns : {1, 2, 3, 4, 5, 8, 13, 16, 17, 40}) {
       Product product{
           .width = 576, .rows = rows, .columns = columns, .by_matrix = {}, .by_dot = {}};
       multiply(product, 1 + static_cast<int>(columns % 2));
