@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,13 @@ namespace llorch {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
 using WallTime = std::chrono::system_clock::time_point;
+
+inline SteadyTime steady_now() {
+  return std::chrono::steady_clock::now();
+}
+inline WallTime wall_time(std::int64_t ms) {
+  return WallTime(std::chrono::milliseconds(ms));
+}
 
 class Clock {
  public:
@@ -21,7 +29,7 @@ class Clock {
 
 class SystemClock final : public Clock {
  public:
-  SteadyTime now() const override { return std::chrono::steady_clock::now(); }
+  SteadyTime now() const override { return steady_now(); }
   WallTime wall() const override { return std::chrono::system_clock::now(); }
 };
 

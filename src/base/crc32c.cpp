@@ -25,7 +25,7 @@ constexpr Table make_table() {
   }
   return table;
 }
-constexpr Table table = make_table();
+constexpr Table byte_table = make_table();
 
 #if defined(__x86_64__)
 // The processor's own instruction, eight bytes a step: 100 MB in 15 ms, where the tables take 80.
@@ -59,11 +59,11 @@ std::uint32_t crc32c(std::string_view bytes, std::uint32_t before) {
   for (; left >= lanes; left -= lanes, at += lanes) {
     const std::uint32_t low =
         crc ^ (at[0] | at[1] << 8 | at[2] << 16 | static_cast<std::uint32_t>(at[3]) << 24);
-    crc = table[7][low & 0xff] ^ table[6][low >> 8 & 0xff] ^ table[5][low >> 16 & 0xff] ^
-          table[4][low >> 24] ^ table[3][at[4]] ^ table[2][at[5]] ^ table[1][at[6]] ^
-          table[0][at[7]];
+    crc = byte_table[7][low & 0xff] ^ byte_table[6][low >> 8 & 0xff] ^
+          byte_table[5][low >> 16 & 0xff] ^ byte_table[4][low >> 24] ^ byte_table[3][at[4]] ^
+          byte_table[2][at[5]] ^ byte_table[1][at[6]] ^ byte_table[0][at[7]];
   }
-  for (; left > 0; --left, ++at) crc = (crc >> 8) ^ table[0][(crc ^ *at) & 0xff];
+  for (; left > 0; --left, ++at) crc = (crc >> 8) ^ byte_table[0][(crc ^ *at) & 0xff];
   return ~crc;
 }
 

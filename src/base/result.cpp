@@ -14,7 +14,7 @@ struct Row {
   ExitCode exit;
 };
 
-constexpr std::array table = {
+constexpr std::array code_table = {
     Row{Code::invalid_request, "INVALID_REQUEST", 400, false, exit_usage},
     Row{Code::unauthorized, "UNAUTHORIZED", 401, false, exit_denied},
     Row{Code::forbidden, "FORBIDDEN", 403, false, exit_denied},
@@ -44,7 +44,7 @@ constexpr std::array table = {
 };
 
 const Row& row(Code code) {
-  const auto& found = table.at(static_cast<std::size_t>(code));
+  const auto& found = code_table.at(static_cast<std::size_t>(code));
   assert(found.code == code);
   return found;
 }
@@ -65,7 +65,7 @@ ExitCode exit_code(Code code) {
 }
 
 std::optional<Code> code_from_wire(std::string_view name) {
-  for (const auto& entry : table) {
+  for (const auto& entry : code_table) {
     if (entry.wire == name) return entry.code;
   }
   return std::nullopt;

@@ -8,12 +8,12 @@
 namespace llorch {
 namespace {
 
-constexpr double newest_weight = 0.25;  // of a running mean: follows a change within ~8 steps
+constexpr double cost_weight = 0.25;  // of a running mean: follows a change within ~8 steps
 // A waiting prefill gains on shorter ones as if this many of its tokens had been done each ms.
 constexpr double ageing_tokens_per_ms = 0.2;
 
 void blend(double& mean, double value) {
-  mean = mean == 0 ? value : mean + newest_weight * (value - mean);
+  mean = mean == 0 ? value : mean + cost_weight * (value - mean);
 }
 
 bool can_go_on(const SlotView& s) {

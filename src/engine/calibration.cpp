@@ -23,10 +23,6 @@ constexpr std::int32_t probe_tokens = 64;  // a prompt, or what a decoding step 
 constexpr double gain_least = 1.1;
 constexpr double gain_least_other_numbers = 1.2;
 
-SteadyTime steady_now() {
-  return std::chrono::steady_clock::now();
-}
-
 // How long a job of 256 tokens in and 64 out takes beside three others like it.
 double job_ms(const CalibrationRow& row) {
   return 256 * row.prefill_ms_per_token + 64 * row.decode_ms;

@@ -5,19 +5,16 @@
 #include <span>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 
 namespace llorch {
 namespace {
 
-constexpr double newest_weight = 0.1;  // of the published running rates
+constexpr double rate_weight = 0.1;  // of the published running rates
 // Of the wanted token gap, for reading cells that go to disk; the decode after it needs the rest.
 constexpr double disk_read_share = 0.25;
-
-SteadyTime steady_now() {
-  return std::chrono::steady_clock::now();
-}
 
 }  // namespace
 
@@ -339,7 +336,7 @@ void EngineCore::measure(const StepShape& shape, const StepTimes& times,
   const auto blend = [&](double& mean, double tokens) {
     if (tokens <= 0 || ms <= 0) return;
     const double rate = tokens * 1000.0 / ms;
-    mean = mean == 0 ? rate : mean + newest_weight * (rate - mean);
+    mean = mean == 0 ? rate : mean + rate_weight * (rate - mean);
   };
   if (shape.prefill_tokens == 0) {
     blend(totals_.decode_tokens_per_second, static_cast<double>(tokens_drawn));

@@ -1,18 +1,11 @@
 #include "engine/kv_cells.h"
 
-#include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 namespace llorch {
-namespace {
-
-SteadyTime steady_now() {
-  return std::chrono::steady_clock::now();
-}
-
-}  // namespace
 
 bool cells_can_move(const llama_model* model) {
   return !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model) &&

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -15,10 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int disk_nice = 10;  // below the engine's own threads: sums of states can wait
-
-SteadyTime steady_now() {
-  return std::chrono::steady_clock::now();
-}
 
 void settle_thread() {
 #ifdef __linux__

@@ -4,20 +4,14 @@
 #include <future>
 #include <gtest/gtest.h>
 #include <map>
-#include <numeric>
 
 #include "base/limits.h"
 #include "fakes/faulty_file_system.h"
 #include "fakes/temporary_folder.h"
+#include "fakes/token_lists.h"
 
 namespace llorch {
 namespace {
-
-std::vector<Token> tokens(Token first, int count) {
-  std::vector<Token> made(static_cast<std::size_t>(count));
-  std::iota(made.begin(), made.end(), first);
-  return made;
-}
 
 KvSnapshot snapshot(std::vector<Token> tokens, std::string scope = "", std::size_t bytes = 1000) {
   return {std::move(scope), std::move(tokens), {std::make_shared<std::byte[]>(bytes), bytes}};
@@ -76,17 +70,17 @@ TEST(KvDisk, WhatWasQueuedIsThereAfterARestart) {
   const TemporaryFolder folder;
   {
     Tier tier(folder / "kv");
-    EXPECT_TRUE(tier->write(snapshot(tokens(0, 200), "tenant")));
-    EXPECT_TRUE(tier->write(snapshot(tokens(500, 300))));
+    EXPECT_TRUE(tier->write(snapshot(tokens_from(0, 200), "tenant")));
+    EXPECT_TRUE(tier->write(snapshot(tokens_from(500, 300))));
   }  // both are written on the way out
   Tier tier(folder / "kv");
-  const auto match = tier->find("tenant", tokens(0, 250));
+  const auto match = tier->find("tenant", tokens_from(0, 250));
   EXPECT_EQ(match.shared, 200);
   EXPECT_EQ(match.tokens, 200);
   ASSERT_TRUE(tier->read(match.name));
   const auto arrived = tier.wait_for(match.name);
   ASSERT_NE(arrived, nullptr);
-  EXPECT_EQ(arrived->tokens, tokens(0, 200));
+  EXPECT_EQ(arrived->tokens, tokens_from(0, 200));
   EXPECT_EQ(arrived->scope, "tenant");
   EXPECT_EQ(tier->load().files, 2);
   EXPECT_EQ(tier->load().reads_total, 1U);
@@ -96,36 +90,36 @@ TEST(KvDisk, WhatWasQueuedIsThereAfterARestart) {
 TEST(KvDisk, NoScopeFindsWhatAnotherLeft) {
   const TemporaryFolder folder;
   Tier tier(folder / "kv");
-  ASSERT_TRUE(tier->write(snapshot(tokens(0, 200), "a")));
+  ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 200), "a")));
   ASSERT_TRUE(tier.written(1));
-  EXPECT_EQ(tier->find("a", tokens(0, 200)).shared, 200);
-  EXPECT_EQ(tier->find("b", tokens(0, 200)).shared, 0);
-  EXPECT_EQ(tier->find("", tokens(0, 200)).shared, 0);
+  EXPECT_EQ(tier->find("a", tokens_from(0, 200)).shared, 200);
+  EXPECT_EQ(tier->find("b", tokens_from(0, 200)).shared, 0);
+  EXPECT_EQ(tier->find("", tokens_from(0, 200)).shared, 0);
 }
 
 TEST(KvDisk, OnlyWhatSaysEnoughThatIsNewIsWanted) {
   const TemporaryFolder folder;
   Tier tier(folder / "kv");
-  EXPECT_FALSE(tier->wants("", tokens(0, 127)));
-  EXPECT_TRUE(tier->wants("", tokens(0, 128)));
-  ASSERT_TRUE(tier->write(snapshot(tokens(0, 4'000))));
-  EXPECT_FALSE(tier->wants("", tokens(0, 4'000))) << "it waits to be written";
+  EXPECT_FALSE(tier->wants("", tokens_from(0, 127)));
+  EXPECT_TRUE(tier->wants("", tokens_from(0, 128)));
+  ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 4'000))));
+  EXPECT_FALSE(tier->wants("", tokens_from(0, 4'000))) << "it waits to be written";
   ASSERT_TRUE(tier.written(1));
-  EXPECT_FALSE(tier->wants("", tokens(0, 4'000)));
-  EXPECT_FALSE(tier->wants("", tokens(0, 3'000)));
-  EXPECT_FALSE(tier->wants("", tokens(0, 4'200))) << "less than a sixteenth";
-  EXPECT_TRUE(tier->wants("", tokens(0, 4'300)));
-  EXPECT_TRUE(tier->wants("other", tokens(0, 4'000)));
+  EXPECT_FALSE(tier->wants("", tokens_from(0, 4'000)));
+  EXPECT_FALSE(tier->wants("", tokens_from(0, 3'000)));
+  EXPECT_FALSE(tier->wants("", tokens_from(0, 4'200))) << "less than a sixteenth";
+  EXPECT_TRUE(tier->wants("", tokens_from(0, 4'300)));
+  EXPECT_TRUE(tier->wants("other", tokens_from(0, 4'000)));
 }
 
 TEST(KvDisk, ALongerOneReplacesWhatItContains) {
   const TemporaryFolder folder;
   Tier tier(folder / "kv");
-  ASSERT_TRUE(tier->write(snapshot(tokens(0, 200))));
-  ASSERT_TRUE(tier->write(snapshot(tokens(0, 400))));
+  ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 200))));
+  ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 400))));
   EXPECT_TRUE(
       tier.wait_until([](const auto& load) { return load.writes_total == 2 && load.files == 1; }));
-  EXPECT_EQ(tier->find("", tokens(0, 200)).tokens, 400);
+  EXPECT_EQ(tier->find("", tokens_from(0, 200)).tokens, 400);
 }
 
 // clause: W-62
@@ -138,10 +132,10 @@ TEST(KvDisk, WhatTheQueueHasNoRoomForIsDroppedAndCounted) {
     return std::optional<Error>{};
   });
   for (int i = 0; i < static_cast<int>(limits::kv_writes_waiting_max); ++i) {
-    EXPECT_TRUE(tier->write(snapshot(tokens(1'000 * i, 200))));
+    EXPECT_TRUE(tier->write(snapshot(tokens_from(1'000 * i, 200))));
   }
   EXPECT_FALSE(tier->has_room(1));
-  EXPECT_FALSE(tier->write(snapshot(tokens(9'000, 200))));
+  EXPECT_FALSE(tier->write(snapshot(tokens_from(9'000, 200))));
   EXPECT_EQ(tier->load().writes_dropped_total, 1U);
   EXPECT_FALSE(tier->wait_for_room(1, SteadyTime{}));
   EXPECT_FALSE(tier->wait_for_room(limits::kv_writes_bytes_max + 1, SteadyTime::max()));
@@ -159,12 +153,12 @@ TEST(KvDisk, AFullDiskIsCountedAndTheNextIsTriedAgain) {
     if (operation != "append_bytes" || !*full) return std::optional<Error>{};
     return std::optional(Error{.code = Code::insufficient_storage, .message = "full"});
   });
-  ASSERT_TRUE(tier->write(snapshot(tokens(0, 200))));
+  ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 200))));
   ASSERT_TRUE(tier.wait_until([](const auto& load) { return load.writes_failed_total == 1; }));
-  EXPECT_EQ(tier->find("", tokens(0, 200)).shared, 0);
+  EXPECT_EQ(tier->find("", tokens_from(0, 200)).shared, 0);
   EXPECT_TRUE(tier->has_room(limits::kv_writes_bytes_max));
   *full = false;
-  ASSERT_TRUE(tier->write(snapshot(tokens(0, 200))));
+  ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 200))));
   EXPECT_TRUE(tier.written(1));
 }
 
@@ -173,9 +167,9 @@ TEST(KvDisk, WhatIsPurgedOrBrokenArrivesAsNothingAndIsForgotten) {
   const TemporaryFolder folder;
   Tier tier(folder / "kv");
   for (const bool broken : {false, true}) {
-    ASSERT_TRUE(tier->write(snapshot(tokens(0, 200))));
+    ASSERT_TRUE(tier->write(snapshot(tokens_from(0, 200))));
     ASSERT_TRUE(tier.written(broken ? 2 : 1));
-    const auto name = tier->find("", tokens(0, 200)).name;
+    const auto name = tier->find("", tokens_from(0, 200)).name;
     if (broken) {
       std::filesystem::resize_file(folder / "kv" / name, 500);
     } else {
@@ -183,8 +177,8 @@ TEST(KvDisk, WhatIsPurgedOrBrokenArrivesAsNothingAndIsForgotten) {
     }
     ASSERT_TRUE(tier->read(name));
     EXPECT_EQ(tier.wait_for(name), nullptr);
-    EXPECT_EQ(tier->find("", tokens(0, 200)).shared, 0);
-    EXPECT_TRUE(tier->wants("", tokens(0, 200)));
+    EXPECT_EQ(tier->find("", tokens_from(0, 200)).shared, 0);
+    EXPECT_TRUE(tier->wants("", tokens_from(0, 200)));
     EXPECT_EQ(tier->load().rejected_total, broken ? 1U : 0U);
   }
 }

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <gtest/gtest.h>
-#include <numeric>
+
+#include "fakes/token_lists.h"
 
 namespace llorch {
 namespace {
@@ -21,37 +22,25 @@ char mark_of(const PrefixCache::Match& match) {
   return match.state.empty() ? '-' : static_cast<char>(match.state[0]);
 }
 
-// `count` tokens from `first` on, each one more than the last.
-std::vector<Token> tokens(Token first, int count) {
-  std::vector<Token> made(static_cast<std::size_t>(count));
-  std::iota(made.begin(), made.end(), first);
-  return made;
-}
-
-std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
 constexpr SteadyTime start{};
 
 // clause: W-51
 TEST(PrefixCache, FindsTheLongestBeginningOfTheScope) {
   PrefixCache cache(1 << 20);
-  const auto common = tokens(100, 40);
-  cache.put("", joined(common, tokens(0, 10)), state('a'), start);
-  cache.put("", joined(common, tokens(50, 10)), state('b'), start);
-  cache.put("", tokens(7, 30), state('c'), start);
-  cache.put("tenant", joined(common, tokens(50, 20)), state('d'), start);
+  const auto common = tokens_from(100, 40);
+  cache.put("", joined(common, tokens_from(0, 10)), state('a'), start);
+  cache.put("", joined(common, tokens_from(50, 10)), state('b'), start);
+  cache.put("", tokens_from(7, 30), state('c'), start);
+  cache.put("tenant", joined(common, tokens_from(50, 20)), state('d'), start);
 
-  const auto near_b = cache.find("", joined(common, tokens(50, 4)));
+  const auto near_b = cache.find("", joined(common, tokens_from(50, 4)));
   EXPECT_EQ(near_b.shared, 44);
   EXPECT_EQ(near_b.tokens, 50);
   EXPECT_EQ(mark_of(near_b), 'b');
-  EXPECT_EQ(cache.find("", joined(common, tokens(999, 4))).shared, 40);
-  EXPECT_EQ(mark_of(cache.find("", tokens(7, 31))), 'c');
-  EXPECT_EQ(cache.find("", tokens(8, 5)).shared, 0);
-  EXPECT_EQ(cache.find("", tokens(8, 5)).state.size(), 0U);
+  EXPECT_EQ(cache.find("", joined(common, tokens_from(999, 4))).shared, 40);
+  EXPECT_EQ(mark_of(cache.find("", tokens_from(7, 31))), 'c');
+  EXPECT_EQ(cache.find("", tokens_from(8, 5)).shared, 0);
+  EXPECT_EQ(cache.find("", tokens_from(8, 5)).state.size(), 0U);
   EXPECT_EQ(mark_of(cache.find("tenant", common)), 'd');
   EXPECT_EQ(cache.find("another", common).shared, 0);
 }
@@ -86,42 +75,43 @@ TEST(PrefixCache, TheLongestMatchIsANeighbourForEveryPrompt) {
 
 TEST(PrefixCache, ALongerSnapshotReplacesWhatItContains) {
   PrefixCache cache(1 << 20);
-  cache.put("", tokens(0, 10), state('a'), start);
-  cache.put("", tokens(0, 20), state('b'), start);
+  cache.put("", tokens_from(0, 10), state('a'), start);
+  cache.put("", tokens_from(0, 20), state('b'), start);
   EXPECT_EQ(cache.size(), 1U);
-  EXPECT_EQ(mark_of(cache.find("", tokens(0, 10))), 'b');
-  cache.put("", tokens(0, 15), state('c'), start);  // says nothing new
+  EXPECT_EQ(mark_of(cache.find("", tokens_from(0, 10))), 'b');
+  cache.put("", tokens_from(0, 15), state('c'), start);  // says nothing new
   EXPECT_EQ(cache.size(), 1U);
-  EXPECT_EQ(mark_of(cache.find("", tokens(0, 15))), 'b');
+  EXPECT_EQ(mark_of(cache.find("", tokens_from(0, 15))), 'b');
   EXPECT_EQ(cache.bytes(), state_bytes + 20 * sizeof(Token));
 }
 
 // clause: W-53
 TEST(PrefixCache, DropsWhatIsWorthLeastUntilAllFits) {
   PrefixCache cache(3 * (state_bytes + 400));
-  cache.put("", tokens(0, 100), state('a'), start);
-  cache.put("", tokens(1000, 100), state('b'), start + seconds(1));
-  cache.put("", tokens(2000, 100), state('c'), start + seconds(2));
-  EXPECT_EQ(cache.use("", tokens(0, 50), start + seconds(60)).shared, 50);
-  cache.put("", tokens(3000, 100), state('d'), start + seconds(61));
-  EXPECT_EQ(cache.find("", tokens(1000, 100)).shared, 0);  // longest unused
-  EXPECT_EQ(mark_of(cache.find("", tokens(0, 100))), 'a');
+  cache.put("", tokens_from(0, 100), state('a'), start);
+  cache.put("", tokens_from(1000, 100), state('b'), start + seconds(1));
+  cache.put("", tokens_from(2000, 100), state('c'), start + seconds(2));
+  EXPECT_EQ(cache.use("", tokens_from(0, 50), start + seconds(60)).shared, 50);
+  cache.put("", tokens_from(3000, 100), state('d'), start + seconds(61));
+  EXPECT_EQ(cache.find("", tokens_from(1000, 100)).shared, 0);  // longest unused
+  EXPECT_EQ(mark_of(cache.find("", tokens_from(0, 100))), 'a');
   // One that shares nearly all its tokens with another is cheap to do without, however fresh.
-  cache.put("", joined(tokens(3000, 90), tokens(9000, 10)), state('e'), start + seconds(62));
-  cache.put("", tokens(4000, 100), state('f'), start + seconds(63));
+  cache.put("", joined(tokens_from(3000, 90), tokens_from(9000, 10)), state('e'),
+            start + seconds(62));
+  cache.put("", tokens_from(4000, 100), state('f'), start + seconds(63));
   EXPECT_LE(cache.bytes(), 3 * (state_bytes + 400));
-  EXPECT_EQ(mark_of(cache.find("", tokens(0, 100))), 'a');
-  EXPECT_GE(cache.find("", tokens(3000, 100)).shared, 90);
+  EXPECT_EQ(mark_of(cache.find("", tokens_from(0, 100))), 'a');
+  EXPECT_GE(cache.find("", tokens_from(3000, 100)).shared, 90);
 }
 
 TEST(PrefixCache, WhatCannotFitIsNotKeptAndCostsNothing) {
   PrefixCache cache(500);
-  cache.put("", tokens(0, 4), state('a', 100), start);
-  cache.put("", tokens(9, 4), state('b', 501), start);
+  cache.put("", tokens_from(0, 4), state('a', 100), start);
+  cache.put("", tokens_from(9, 4), state('b', 501), start);
   EXPECT_EQ(cache.size(), 1U);
-  EXPECT_EQ(mark_of(cache.find("", tokens(0, 4))), 'a');
+  EXPECT_EQ(mark_of(cache.find("", tokens_from(0, 4))), 'a');
   PrefixCache off(0);
-  off.put("", tokens(0, 4), state('a', 1), start);
+  off.put("", tokens_from(0, 4), state('a', 1), start);
   EXPECT_EQ(off.size(), 0U);
 }
 

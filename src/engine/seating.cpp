@@ -9,7 +9,7 @@
 namespace llorch {
 namespace {
 
-constexpr double newest_weight = 0.25;  // of the running mean
+constexpr double copy_weight = 0.25;  // of the running mean
 // Read, written, and later read again by the next one: twice is the least a copy costs.
 constexpr double copies = 2;
 constexpr double steps_foreseen = 32;  // answers may end long before their limit
@@ -38,8 +38,7 @@ bool beside_the_busy(const std::vector<Slot>& slots, std::size_t index) {
 void CopyCost::observe(std::int64_t tokens, double ms) {
   if (tokens <= 0) return;
   const double each = ms / static_cast<double>(tokens);
-  ms_per_token_ =
-      ms_per_token_ == 0 ? each : ms_per_token_ + newest_weight * (each - ms_per_token_);
+  ms_per_token_ = ms_per_token_ == 0 ? each : ms_per_token_ + copy_weight * (each - ms_per_token_);
 }
 
 double CopyCost::copy_ms(std::int64_t tokens) const {

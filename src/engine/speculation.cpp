@@ -8,7 +8,7 @@ namespace llorch {
 namespace {
 
 constexpr std::size_t ngram_tokens = 3;  // two stand together by chance too often
-constexpr double newest_weight = 0.125;  // of the running share: follows a change within ~16 tokens
+constexpr double share_weight = 0.125;   // of the running share: follows a change within ~16 tokens
 constexpr double newest_cost_weight = 0.25;
 // A guess must promise this much more than its cost: both are only known on average.
 constexpr double gain_least = 1.1;
@@ -99,7 +99,7 @@ std::span<const Token> Speculation::draft(std::span<const Token> tokens, std::in
 void Speculation::judge(std::size_t position, Token drawn) {
   if (position >= guessed_) return;
   const double right = guess_[position] == drawn ? 1 : 0;
-  right_ += newest_weight * (right - right_);
+  right_ += share_weight * (right - right_);
 }
 
 }  // namespace llorch

@@ -6,7 +6,7 @@
 namespace llorch {
 namespace {
 
-constexpr TensorType types[] = {
+constexpr TensorType tensor_types[] = {
     {0, "f32", 1, 4},         {1, "f16", 1, 2},         {2, "q4_0", 32, 18},
     {3, "q4_1", 32, 20},      {6, "q5_0", 32, 22},      {7, "q5_1", 32, 24},
     {8, "q8_0", 32, 34},      {10, "q2_K", 256, 84},    {11, "q3_K", 256, 110},
@@ -23,13 +23,13 @@ constexpr TensorType types[] = {
 }  // namespace
 
 const TensorType* tensor_type(std::uint32_t id) {
-  const auto* found = std::ranges::find(types, id, &TensorType::id);
-  return found == std::end(types) ? nullptr : found;
+  const auto* found = std::ranges::find(tensor_types, id, &TensorType::id);
+  return found == std::end(tensor_types) ? nullptr : found;
 }
 
 const TensorType* tensor_type(std::string_view name) {
-  const auto* found = std::ranges::find(types, name, &TensorType::name);
-  return found == std::end(types) ? nullptr : found;
+  const auto* found = std::ranges::find(tensor_types, name, &TensorType::name);
+  return found == std::end(tensor_types) ? nullptr : found;
 }
 
 std::optional<std::uint64_t> row_bytes(const TensorType& type, std::uint64_t elements) {

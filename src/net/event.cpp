@@ -1,20 +1,12 @@
 #include "net/event.h"
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/deferred.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <utility>
 #include <vector>
 
 namespace llorch::net {
-namespace {
-
-constexpr auto as_result = asio::as_tuple(asio::deferred);
-
-}  // namespace
-
 struct Event::State {
   struct Waiter {
     explicit Waiter(std::shared_ptr<State> state)

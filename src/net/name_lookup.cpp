@@ -2,8 +2,6 @@
 
 #include <array>
 #include <atomic>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/deferred.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <cstring>
@@ -22,8 +20,6 @@
 
 namespace llorch::net {
 namespace {
-
-constexpr auto as_result = asio::as_tuple(asio::deferred);
 
 std::atomic<int> under_way{0};
 

@@ -6,7 +6,6 @@
 #include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/deferred.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
@@ -23,9 +22,7 @@ namespace llorch::net {
 using asio::ip::tcp;
 using boost::system::error_code;
 
-// For co_await of one operation, which takes no coroutine of its own that way.
-inline constexpr auto as_result = asio::as_tuple(asio::deferred);
-// The same where one of two operations is chosen: they have one type then.
+// `as_result` where one of two operations is chosen: they have one type then.
 inline constexpr auto as_task = asio::as_tuple(asio::use_awaitable_t<Executor>());
 
 // Bytes of at most three places, sent by one system call; they live where they are.

@@ -14,10 +14,6 @@ std::int64_t wall_now_ms(const Call& call) {
   return wall_ms(call.service.clock().wall());
 }
 
-std::string time_text(std::int64_t ms) {
-  return rfc3339(WallTime(std::chrono::milliseconds(ms)));
-}
-
 std::string_view status_of(const StoredKey& row, std::int64_t now_ms) {
   if (row.revoked_at_ms) return "revoked";
   return row.expires_at_ms && *row.expires_at_ms <= now_ms ? "expired" : "active";
@@ -36,9 +32,9 @@ void append_key(std::string& out, const StoredKey& row, std::int64_t now_ms,
       .integer("tokens_per_minute", row.tokens_per_minute)
       .string("highest_priority", row.priority_max)
       .string("default_priority", row.priority_default)
-      .string("created_at", time_text(row.created_at_ms));
-  if (row.expires_at_ms) object.string("expires_at", time_text(*row.expires_at_ms));
-  if (row.revoked_at_ms) object.string("revoked_at", time_text(*row.revoked_at_ms));
+      .string("created_at", rfc3339(wall_time(row.created_at_ms)));
+  if (row.expires_at_ms) object.string("expires_at", rfc3339(wall_time(*row.expires_at_ms)));
+  if (row.revoked_at_ms) object.string("revoked_at", rfc3339(wall_time(*row.revoked_at_ms)));
   object.end();
 }
 

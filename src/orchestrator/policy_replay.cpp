@@ -87,7 +87,7 @@ std::string replay_text(const ReplayReport& report, const ReplayRequest& request
   const auto& summary = report.summary;
   std::string out;
   JsonObjectWriter row(out);
-  row.string("since", rfc3339(WallTime(std::chrono::milliseconds(request.since_ms))))
+  row.string("since", rfc3339(wall_time(request.since_ms)))
       .integer("recorded", report.recorded)
       .integer("decisions", static_cast<std::int64_t>(summary.decisions))
       .integer("same", static_cast<std::int64_t>(summary.same))

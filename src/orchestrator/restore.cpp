@@ -15,17 +15,13 @@
 namespace llorch {
 namespace {
 
-WallTime wall_time(std::int64_t ms) {
-  return WallTime(std::chrono::milliseconds(ms));
-}
-
 JobKind kind_of(StoredJob::Route route) {
   return static_cast<JobKind>(route);
 }
 static_assert(static_cast<int>(StoredJob::Route::embeddings) ==
               static_cast<int>(JobKind::embeddings));
 
-std::optional<WallTime> wall_time(const std::optional<std::int64_t>& ms) {
+std::optional<WallTime> wall_time_if(const std::optional<std::int64_t>& ms) {
   return ms ? std::optional(wall_time(*ms)) : std::nullopt;
 }
 
@@ -111,9 +107,9 @@ std::shared_ptr<JobRecord> record_of(const Executor& executor, const StoredJob& 
   job->tenant = stored.tenant;
   job->priority = stored.priority == "batch" ? Priority::batch : Priority::interactive;
   job->accepted_wall = wall_time(stored.accepted_at_ms);
-  job->dispatched_wall = wall_time(stored.dispatched_at_ms);
-  job->first_token_wall = wall_time(stored.first_token_at_ms);
-  job->ended_wall = wall_time(stored.ended_at_ms);
+  job->dispatched_wall = wall_time_if(stored.dispatched_at_ms);
+  job->first_token_wall = wall_time_if(stored.first_token_at_ms);
+  job->ended_wall = wall_time_if(stored.ended_at_ms);
   job->status = static_cast<JobStatus>(stored.status);
   job->attempt = stored.attempt;
   job->worker_id = stored.worker_id;

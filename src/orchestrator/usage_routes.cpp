@@ -71,7 +71,7 @@ Task<void> usage_route(Call& call) {
     if (!found) co_return co_await reply_error(call, found.error());
     rows = std::move(*found);
   }
-  auto body = usage_text(rows, WallTime(std::chrono::milliseconds(*since_ms)));
+  auto body = usage_text(rows, wall_time(*since_ms));
   co_await reply_json(call, 200, std::move(body));
 }
 

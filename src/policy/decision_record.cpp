@@ -10,13 +10,12 @@
 namespace llorch {
 namespace {
 
-constexpr TextRange any_text{.bytes_min = 0, .bytes_max = 4'096};
 constexpr std::uint64_t whole_max = std::numeric_limits<std::int64_t>::max();
 constexpr std::uint64_t small_max = std::numeric_limits<std::int32_t>::max();
 constexpr NumberRange not_negative{.min = 0, .max = 1e18};
 
 void read(FieldReader& fields, const char* name, std::string& into) {
-  if (auto text = fields.text(name, any_text)) into = std::move(*text);
+  if (auto text = fields.text(name, record_text)) into = std::move(*text);
 }
 template <class Whole>
 void read(FieldReader& fields, const char* name, Whole& into, std::uint64_t max) {

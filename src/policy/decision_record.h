@@ -54,6 +54,9 @@ struct DecisionRecord {
 };
 std::string_view wire_name(DecisionRecord::Kind kind);
 
+// Of a text of a record or of a case written by hand.
+inline constexpr TextRange record_text{.bytes_min = 0, .bytes_max = 4'096};
+
 // Views into the record.
 PolicyJob view_of(const RecordedJob& job);
 PolicyWorker view_of(const RecordedWorker& worker);

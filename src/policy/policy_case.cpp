@@ -10,8 +10,6 @@
 namespace llorch {
 namespace {
 
-constexpr TextRange any_text{.bytes_min = 0, .bytes_max = 4'096};
-
 // "2026-01-05T09:30:00.000Z", or with a space, seconds or milliseconds left out.
 std::optional<std::int64_t> parse_time(std::string_view text) {
   const auto number = [&](std::size_t at, std::size_t digits) -> int {
@@ -36,7 +34,7 @@ std::optional<std::int64_t> parse_time(std::string_view text) {
 }
 
 void read_now(FieldReader& fields, PolicyCase& into) {
-  const auto text = fields.text("now", any_text);
+  const auto text = fields.text("now", record_text);
   if (!text) return;
   const auto time = parse_time(*text);
   if (time) {
@@ -47,23 +45,23 @@ void read_now(FieldReader& fields, PolicyCase& into) {
 }
 
 void read_error(FieldReader& fields, PolicyCase& into) {
-  into.error_kind = fields.text("kind", any_text).value_or("worker_lost");
-  into.error_code = fields.text("code", any_text).value_or("WORKER_LOST");
-  into.error_message = fields.text("message", any_text).value_or("");
+  into.error_kind = fields.text("kind", record_text).value_or("worker_lost");
+  into.error_code = fields.text("code", record_text).value_or("WORKER_LOST");
+  into.error_message = fields.text("message", record_text).value_or("");
   fields.refuse_others();
 }
 
 // One of the forms of `expect`, as text that the answer is compared with. False: none, or several.
 bool read_expected(FieldReader& fields, PolicyCase& into) {
   std::vector<std::string> given;
-  if (const auto worker = fields.text("worker", any_text)) given.push_back("worker " + *worker);
+  if (const auto worker = fields.text("worker", record_text)) given.push_back("worker " + *worker);
   if (fields.boolean("wait").value_or(false)) given.emplace_back("wait");
   if (fields.boolean("built_in").value_or(false)) given.emplace_back("built-in");
   if (const auto admit = fields.boolean("admit")) given.emplace_back(*admit ? "yes" : "no");
   if (const auto retry = fields.boolean("retry")) given.emplace_back(*retry ? "yes" : "no");
   if (const auto* const reject = fields.any("reject")) {
     const bool any_reason = reject->is_bool() && reject->get_bool();
-    const auto reason = any_reason ? std::nullopt : fields.text("reject", any_text);
+    const auto reason = any_reason ? std::nullopt : fields.text("reject", record_text);
     if (any_reason) given.emplace_back("reject");
     if (reason) given.push_back("reject: " + *reason);
   }
@@ -77,7 +75,7 @@ PolicyCase read_case(const boost::json::object& object, Violations& violations,
                      const std::string& path) {
   FieldReader fields(object, violations, path);
   PolicyCase read;
-  read.name = fields.text("name", any_text).value_or("");
+  read.name = fields.text("name", record_text).value_or("");
   read_now(fields, read);
   if (const auto* const job = fields.object("job")) {
     FieldReader inner(*job, violations, path + "job.");

@@ -19,7 +19,7 @@ namespace llorch {
 class ReplayClock final : public Clock {
  public:
   SteadyTime now() const override { return SteadyTime(std::chrono::milliseconds(at_ms_)); }
-  WallTime wall() const override { return WallTime(std::chrono::milliseconds(at_ms_)); }
+  WallTime wall() const override { return wall_time(at_ms_); }
   void set(std::int64_t at_ms) { at_ms_ = at_ms; }
 
  private:

@@ -16,11 +16,6 @@ constexpr std::uint64_t reserve_bytes = 64 * limits::mib;  // kept free by requi
 std::string text_of(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-std::string sha256_of(const std::string& text) {
-  Sha256 hash;
-  hash.add(std::as_bytes(std::span(text)));
-  return hash.finish();
-}
 std::string part_name(int number) {
   return fmt::format("m-0000{}-of-00003.gguf", number);
 }

@@ -8,12 +8,6 @@
 namespace llorch {
 namespace {
 
-std::string sha256_of(const std::string& text) {
-  Sha256 hash;
-  hash.add(std::as_bytes(std::span(text)));
-  return hash.finish();
-}
-
 TEST(Sha256, EqualsThePublishedExamples) {
   EXPECT_EQ(sha256_of(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(sha256_of("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

@@ -21,7 +21,6 @@ namespace fs = std::filesystem;
 
 constexpr std::uint16_t first_port = 8001;
 constexpr std::uint16_t last_port = 8999;
-constexpr std::int64_t poll_ms = 50;
 
 bool is_wildcard(const std::string& host) {
   return host == "0.0.0.0" || host == "::";
@@ -225,7 +224,7 @@ Result<void> wait_until_ready(const PoolContext& context, const WorkerRecord& re
       progress.update(static_cast<std::uint64_t>(readiness->progress * 100), 100);
       drawn = true;
     }
-    context.wait(poll_ms);
+    context.wait(process_poll_ms);
   }
   return fail(Code::timeout, record.worker_id + ": not ready within 10 minutes",
               "llorch-pool worker logs " + record.worker_id + " -f");

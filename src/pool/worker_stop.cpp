@@ -11,8 +11,6 @@
 namespace llorch {
 namespace {
 
-constexpr std::int64_t poll_ms = 50;
-
 // Workers on their way out, and what became of each.
 class Stopping {
  public:
@@ -48,7 +46,7 @@ class Stopping {
       if (left() == 0) break;
       if (elapsed_ms(start, context_.clock.now()) >= static_cast<double>(limit_ms)) break;
       show();
-      context_.wait(poll_ms);
+      context_.wait(process_poll_ms);
     }
     line_.clear();
   }

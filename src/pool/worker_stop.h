@@ -1,12 +1,15 @@
 // Stopping worker processes of this host. Threads: one.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "pool/context.h"
 #include "pool/worker_files.h"
 
 namespace llorch {
+
+inline constexpr std::int64_t process_poll_ms = 50;  // between two looks at a process
 
 enum class StopOutcome { drained, killed, was_gone };
 

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::size_t name_bytes_max = 256;
 constexpr std::size_t tools_bytes_max = 512 * limits::kib;  // schemas of all tools together
-constexpr TextRange any_text{.bytes_min = 0, .bytes_max = limits::body_bytes_max};
 constexpr TextRange a_name{
     .bytes_min = 1, .bytes_max = name_bytes_max, .control_characters = false};
 constexpr std::array<std::string_view, 5> roles = {"system", "developer", "user", "assistant",
@@ -95,7 +94,7 @@ std::vector<ToolCall> read_tool_calls(FieldReader& message, const Reading& readi
       continue;
     }
     FieldReader fields(entry.get_object(), violations, path + ".");
-    call.id = fields.text("id", any_text).value_or("");
+    call.id = fields.text("id", body_text).value_or("");
     static_cast<void>(fields.has("type"));  // it has one value
     const auto* const function = fields.object("function");
     if (function == nullptr) {
@@ -110,7 +109,7 @@ std::vector<ToolCall> read_tool_calls(FieldReader& message, const Reading& readi
     if (arguments != nullptr && arguments->is_object()) {
       call.arguments_json = json::serialize(*arguments);
     } else {
-      call.arguments_json = inner.text("arguments", any_text).value_or("{}");
+      call.arguments_json = inner.text("arguments", body_text).value_or("{}");
     }
     reading.finish(inner);
     reading.finish(fields);
@@ -120,7 +119,7 @@ std::vector<ToolCall> read_tool_calls(FieldReader& message, const Reading& readi
 
 ChatMessage read_message(FieldReader& fields, const Reading& reading) {
   ChatMessage message;
-  message.role = fields.text("role", any_text).value_or("");
+  message.role = fields.text("role", body_text).value_or("");
   if (std::ranges::find(roles, message.role) == roles.end()) {
     fields.add("role", "system, developer, user, assistant or tool",
                "must be system, developer, user, assistant or tool");
@@ -129,11 +128,11 @@ ChatMessage read_message(FieldReader& fields, const Reading& reading) {
   if (!message.tool_calls.empty() && message.role != "assistant") {
     fields.add("tool_calls", "assistant only", "belongs to the role assistant");
   }
-  message.reasoning_content = fields.text("reasoning_content", any_text).value_or("");
+  message.reasoning_content = fields.text("reasoning_content", body_text).value_or("");
   const bool reasons = message.role == "assistant" && !message.reasoning_content.empty();
   message.content = read_content(fields, !message.tool_calls.empty() || reasons, reading);
-  message.tool_call_id = fields.text("tool_call_id", any_text).value_or("");
-  message.name = fields.text("name", any_text).value_or("");
+  message.tool_call_id = fields.text("tool_call_id", body_text).value_or("");
+  message.name = fields.text("name", body_text).value_or("");
   reading.finish(fields);
   return message;
 }
@@ -145,7 +144,7 @@ ToolSpec read_tool(const json::value& entry, const std::string& path, Violations
     return tool;
   }
   FieldReader fields(entry.get_object(), violations, path + ".");
-  if (const auto type = fields.text("type", any_text); type && *type != "function") {
+  if (const auto type = fields.text("type", body_text); type && *type != "function") {
     fields.add("type", "function", "must be function");
     return tool;
   }
@@ -157,7 +156,7 @@ ToolSpec read_tool(const json::value& entry, const std::string& path, Violations
   FieldReader inner(*function, violations, path + ".function.");
   if (!inner.has("name")) inner.add("name", "required", "is required");
   tool.name = inner.text("name", a_name).value_or("");
-  tool.description = inner.text("description", any_text).value_or("");
+  tool.description = inner.text("description", body_text).value_or("");
   if (const auto* const schema = inner.object("parameters")) {
     tool.parameters_json = json::serialize(*schema);
   }

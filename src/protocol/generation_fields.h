@@ -8,10 +8,14 @@
 #include <string_view>
 #include <vector>
 
+#include "base/limits.h"
 #include "protocol/field_reader.h"
 #include "protocol/job.h"
 
 namespace llorch {
+
+// Of a text that only the body around it bounds.
+inline constexpr TextRange body_text{.bytes_min = 0, .bytes_max = limits::body_bytes_max};
 
 // temperature, top_p, top_k, min_p, repetition_penalty: of /execute and `/v1` alike.
 void read_sampling(FieldReader& fields, SamplingFields& sampling);

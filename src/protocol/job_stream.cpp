@@ -53,7 +53,7 @@ void append_token_event(std::string& out, const TokenEvent& event) {
 }
 
 constexpr std::uint64_t count_max = std::numeric_limits<std::int64_t>::max();
-constexpr TextRange any_text{.bytes_min = 0, .bytes_max = limits::sse_event_bytes_max};
+constexpr TextRange event_text{.bytes_min = 0, .bytes_max = limits::sse_event_bytes_max};
 
 std::int64_t read_count(FieldReader& fields, std::string_view name) {
   return static_cast<std::int64_t>(fields.integer(name, 0, count_max).value_or(0));
@@ -64,7 +64,7 @@ double read_ms(FieldReader& fields, std::string_view name) {
 }
 
 std::string read_text(FieldReader& fields, std::string_view name) {
-  return fields.text(name, any_text).value_or("");
+  return fields.text(name, event_text).value_or("");
 }
 
 StartedEvent read_started(FieldReader& fields) {

@@ -4,17 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "fakes/job_frames.h"
+
 namespace llorch {
 namespace {
-
-TokenOut token(std::int64_t index, Token id, std::string text, bool held = false) {
-  TokenOut out;
-  out.index = index;
-  out.id = id;
-  out.text = std::move(text);
-  out.held = held;
-  return out;
-}
 
 Ended ended(StopReason reason, std::int64_t tokens_out, std::string tail = "") {
   Ended end;
@@ -24,13 +17,6 @@ Ended ended(StopReason reason, std::int64_t tokens_out, std::string tail = "") {
   end.prefill_ms = 1.5;
   end.decode_time_ms = 20;
   return end;
-}
-
-std::vector<SseEvent> frames(std::string_view text) {
-  SseParser parser;
-  std::vector<SseEvent> events;
-  EXPECT_TRUE(parser.feed(text, events).has_value());
-  return events;
 }
 
 template <class Event>

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "fakes/job_frames.h"
 #include "protocol/json_parse.h"
-#include "protocol/sse.h"
 
 namespace llorch {
 namespace {
@@ -26,16 +26,7 @@ OpenAiReplyOptions chat_stream() {
   return options_of(OpenAiRoute::chat_completions, true);
 }
 
-TokenOut token(std::int64_t index, Token id, std::string text, bool held = false) {
-  TokenOut out;
-  out.index = index;
-  out.id = id;
-  out.text = std::move(text);
-  out.held = held;
-  return out;
-}
-
-Ended ended(StopReason reason, std::int64_t tokens_out, std::string tail = "") {
+Ended ended_reply(StopReason reason, std::int64_t tokens_out, std::string tail = "") {
   Ended end;
   end.reason = reason;
   end.tokens_out = tokens_out;
@@ -72,13 +63,6 @@ boost::json::object parsed(std::string_view text) {
   return object.value_or(boost::json::object{});
 }
 
-std::vector<SseEvent> frames(std::string_view text) {
-  SseParser parser;
-  std::vector<SseEvent> events;
-  EXPECT_TRUE(parser.feed(text, events).has_value());
-  return events;
-}
-
 const std::string chat_head =
     R"({"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m",)"
     R"("system_fingerprint":"fp","choices":[{"index":0,)";
@@ -91,7 +75,7 @@ TEST(OpenAiReply, StreamsAChatAsTheSdkExpects) {
   reply.token(token(0, 5, "Hi"), out);
   reply.token(token(1, 6, "", true), out);
   reply.token(token(2, 7, " \"you\""), out);
-  reply.ended(ended(StopReason::EOS, 3), out);
+  reply.ended(ended_reply(StopReason::EOS, 3), out);
   EXPECT_EQ(
       out,
       "data: " + chat_head +
@@ -116,7 +100,7 @@ TEST(OpenAiReply, SendsUsageInItsOwnFrameWhenAsked) {
   std::string out;
   reply.started({}, out);
   reply.token(token(0, 5, "x"), out);
-  reply.ended(ended(StopReason::MAX_TOKENS, 1), out);
+  reply.ended(ended_reply(StopReason::MAX_TOKENS, 1), out);
   const auto events = frames(out);
   ASSERT_EQ(events.size(), 5U);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(parsed(events[i].data).at("usage").is_null());
@@ -137,7 +121,7 @@ TEST(OpenAiReply, StreamsACompletion) {
   std::string out;
   reply.started({}, out);
   reply.token(token(0, 5, " a"), out);
-  reply.ended(ended(StopReason::EOS, 1, "!"), out);
+  reply.ended(ended_reply(StopReason::EOS, 1, "!"), out);
   const auto events = frames(out);
   ASSERT_EQ(events.size(), 5U);
   std::string text;
@@ -163,7 +147,7 @@ TEST(OpenAiReply, StreamsToolCallsAndReasoning) {
   reply.token(first, out);
   reply.token(silent, out);
   reply.token(call, out);
-  auto end = ended(StopReason::EOS, 3, "\":1}");
+  auto end = ended_reply(StopReason::EOS, 3, "\":1}");
   end.tail_deltas = {tool(0, "", "", "\":1}")};
   reply.ended(end, out);
   const auto events = frames(out);
@@ -195,7 +179,7 @@ TEST(OpenAiReply, GivesAWholeChat) {
                  tool(1, "i1", "g", "{}")};
   reply.token(part, out);
   EXPECT_EQ(out, "") << "nothing before the end";
-  reply.ended(ended(StopReason::EOS, 1), out);
+  reply.ended(ended_reply(StopReason::EOS, 1), out);
   const auto body = parsed(out);
   EXPECT_EQ(body.at("object").as_string(), "chat.completion");
   const auto& choice = body.at("choices").at(0);
@@ -216,7 +200,7 @@ TEST(OpenAiReply, GivesAWholeCompletion) {
   std::string out;
   reply.started({}, out);
   reply.token(token(0, 1, "a", true), out);
-  reply.ended(ended(StopReason::STOP_SEQUENCE, 1, "b"), out);
+  reply.ended(ended_reply(StopReason::STOP_SEQUENCE, 1, "b"), out);
   const auto body = parsed(out);
   EXPECT_EQ(body.at("object").as_string(), "text_completion");
   EXPECT_EQ(body.at("choices").at(0).at("text").as_string(), "Pab");
@@ -258,7 +242,7 @@ TEST(OpenAiReply, GivesTextLogprobsWithOffsets) {
   reply.started({}, out);
   reply.token(with_logprobs(token(0, 1, "h\xC3\xA9"), "h\xC3\xA9"), out);
   reply.token(with_logprobs(token(1, 2, "y"), "y"), out);
-  reply.ended(ended(StopReason::EOS, 2), out);
+  reply.ended(ended_reply(StopReason::EOS, 2), out);
   const auto body = parsed(out);
   const auto& lists = body.at("choices").at(0).at("logprobs");
   EXPECT_EQ(lists.at("tokens").at(1).as_string(), "y");
@@ -278,7 +262,7 @@ TEST(OpenAiReply, TellsFailuresInBand) {
   OpenAiReply(options_of(OpenAiRoute::completions, false)).failed(error, whole);
   EXPECT_EQ(parsed(whole).at("error").at("message").as_string(), "gone");
   std::string cancelled;
-  OpenAiReply(chat_stream()).ended(ended(StopReason::CANCELLED, 1), cancelled);
+  OpenAiReply(chat_stream()).ended(ended_reply(StopReason::CANCELLED, 1), cancelled);
   EXPECT_NE(cancelled.find(R"("code":"cancelled")"), std::string::npos);
 }
 
@@ -294,7 +278,7 @@ TEST(OpenAiReply, RelayFramesCarryPositions) {
   reply.token(token(1, 51, "", true), out);
   reply.token(token(2, 52, "bc"), out);
   reply.token(token(3, 53, "", true), out);
-  reply.ended(ended(StopReason::STOP_SEQUENCE, 4), out);
+  reply.ended(ended_reply(StopReason::STOP_SEQUENCE, 4), out);
   std::vector<std::string> ids;
   for (std::size_t at = 0; at < out.size();) {
     const std::size_t next = out.find("\n\n", at) + 2;
@@ -328,7 +312,7 @@ TEST(OpenAiReply, RelayOfAWholeBodyEndsWithAllOfIt) {
   std::string out;
   reply.started({.resumed_text = "He"}, out);
   reply.token(token(1, 9, "llo"), out);
-  reply.ended(ended(StopReason::EOS, 2), out);
+  reply.ended(ended_reply(StopReason::EOS, 2), out);
   EXPECT_TRUE(out.starts_with("id: 3:9\ndata: {}\n\nid: 4\ndata: {"));
   EXPECT_TRUE(out.ends_with("data: [DONE]\n\n"));
   const auto events = frames(out);

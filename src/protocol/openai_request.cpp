@@ -14,7 +14,6 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::uint64_t uint64_max = std::numeric_limits<std::uint64_t>::max();
-constexpr TextRange any_text{.bytes_min = 0, .bytes_max = limits::body_bytes_max};
 constexpr TextRange model_name{.bytes_min = 0, .bytes_max = 1024, .control_characters = false};
 
 // What would be ignored silently although the client counts on it.
@@ -40,7 +39,7 @@ void read_generation(FieldReader& fields, Violations& violations, OpenAiRequest&
   JobRequest& job = request.job;
   request.model = fields.text("model", model_name).value_or("");
   read_stream(fields, violations, request);
-  request.flex = fields.text("service_tier", any_text).value_or("") == "flex";
+  request.flex = fields.text("service_tier", body_text).value_or("") == "flex";
   read_sampling(fields, job.sampling);
   read_openai_sampling(fields, job.sampling);
   job.sampling.seed = fields.seed("seed", true);
@@ -138,7 +137,7 @@ EmbeddingRequest read_embedding(FieldReader& fields, Violations&) {
   if (const auto dimensions = fields.integer("dimensions", 1, dimensions_max)) {
     request.dimensions = static_cast<std::uint32_t>(*dimensions);
   }
-  const auto format = fields.text("encoding_format", any_text).value_or("float");
+  const auto format = fields.text("encoding_format", body_text).value_or("float");
   if (format != "float" && format != "base64") {
     fields.add("encoding_format", "float or base64", "must be float or base64");
   }
@@ -148,8 +147,8 @@ EmbeddingRequest read_embedding(FieldReader& fields, Violations&) {
 
 TokenizeRequest read_tokenize(FieldReader& fields, Violations&) {
   TokenizeRequest request;
-  auto content = fields.text("content", any_text);
-  auto prompt = fields.text("prompt", any_text);
+  auto content = fields.text("content", body_text);
+  auto prompt = fields.text("prompt", body_text);
   if (!fields.has("content") && !fields.has("prompt")) {
     fields.add("content", "required", "is required");
   }

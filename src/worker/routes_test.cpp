@@ -25,10 +25,6 @@ std::string error_code(const BlockingReply& reply) {
   return std::string(body.at("error").at("code").as_string());
 }
 
-bool idle(const EngineLoad& load) {
-  return load.slots_busy == 0 && load.queue_depth == 0;
-}
-
 // clause: W-8
 TEST(WorkerRoutes, HealthSaysWhoServesWhatAndHowBusy) {
   TestWorker worker({.slots = 2, .context_tokens = 100, .held = true});

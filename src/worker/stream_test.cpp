@@ -13,9 +13,6 @@ namespace {
 
 namespace json = boost::json;
 
-bool idle(const EngineLoad& load) {
-  return load.slots_busy == 0 && load.queue_depth == 0;
-}
 bool one_busy(const EngineLoad& load) {
   return load.slots_busy == 1;
 }

@@ -15,6 +15,10 @@
 
 namespace llorch {
 
+inline bool idle(const EngineLoad& load) {
+  return load.slots_busy == 0 && load.queue_depth == 0;
+}
+
 struct FakeEngineOptions {
   std::int32_t slots = 4;
   std::int64_t context_tokens = 4096;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,15 @@
 #include "fakes/faulty_file_system.h"
 #include "fakes/temporary_folder.h"
 #include "pool/context.h"
+#include "pool/sha256.h"
 
 namespace llorch {
+
+inline std::string sha256_of(const std::string& text) {
+  Sha256 hash;
+  hash.add(std::as_bytes(std::span(text)));
+  return hash.finish();
+}
 
 // Pages by URL; everything else is unreachable.
 class FakeHttp final : public Http {

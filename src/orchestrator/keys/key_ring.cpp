@@ -57,10 +57,6 @@ bool has_expired(const StoredKey& row, std::int64_t wall_ms) {
   return row.expires_at_ms && *row.expires_at_ms <= wall_ms;
 }
 
-std::string time_text(std::int64_t wall_ms) {
-  return rfc3339(WallTime(std::chrono::milliseconds(wall_ms)));
-}
-
 }  // namespace
 
 void KeyRing::load(std::vector<StoredKey> rows) {
@@ -82,11 +78,12 @@ Result<Identity> KeyRing::identify(std::optional<std::string_view> authorization
   Identity identity{found->second};
   if (row.revoked_at_ms) {
     return fail(Code::unauthorized,
-                identity.name() + " was revoked at " + time_text(*row.revoked_at_ms));
+                identity.name() + " was revoked at " + rfc3339(wall_time(*row.revoked_at_ms)));
   }
   const auto ends_at_ms = row.expires_at_ms.value_or(wall_ms + 1);
   if (ends_at_ms <= wall_ms) {
-    return fail(Code::unauthorized, identity.name() + " expired at " + time_text(ends_at_ms));
+    return fail(Code::unauthorized,
+                identity.name() + " expired at " + rfc3339(wall_time(ends_at_ms)));
   }
   return identity;
 }
