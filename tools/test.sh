@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$repo"
 
 run_pytest() {
-  "$repo/.venv/bin/python" -m pytest -q --timeout 300 "$@" </dev/null
+  "$repo/.venv/bin/python" -m pytest -q --timeout 300 --durations 15 "$@" </dev/null
 }
 
 heading "set-up"
