@@ -8,13 +8,8 @@
 namespace llorch {
 namespace {
 
-constexpr double cost_weight = 0.25;  // of a running mean: follows a change within ~8 steps
 // A waiting prefill gains on shorter ones as if this many of its tokens had been done each ms.
 constexpr double ageing_tokens_per_ms = 0.2;
-
-void blend(double& mean, double value) {
-  mean = mean == 0 ? value : mean + cost_weight * (value - mean);
-}
 
 bool can_go_on(const SlotView& s) {
   return s.phase == SlotPhase::decode || s.phase == SlotPhase::prefill;
@@ -22,41 +17,47 @@ bool can_go_on(const SlotView& s) {
 
 }  // namespace
 
-void StepCost::observe(std::int32_t decode_rows, std::int32_t prefill_tokens, double ms) {
-  assert(decode_rows >= 0 && static_cast<std::size_t>(decode_rows) <= limits::slots_max);
-  if (prefill_tokens == 0) {
-    blend(decode_ms_[static_cast<std::size_t>(decode_rows)], ms);
-    return;
-  }
-  const double prefill_ms = std::max(0.0, ms - decode_ms(decode_rows));
-  blend(prefill_ms_per_token_, prefill_ms / prefill_tokens);
-}
-
-double StepCost::decode_ms(std::int32_t decode_rows) const {
-  // The nearest count seen so far stands in for one that was not.
-  for (std::int32_t distance = 0; distance <= static_cast<std::int32_t>(limits::slots_max);
-       ++distance) {
-    for (const auto rows : {decode_rows - distance, decode_rows + distance}) {
-      if (rows < 1 || static_cast<std::size_t>(rows) > limits::slots_max) continue;
-      const double seen = decode_ms_[static_cast<std::size_t>(rows)];
-      if (seen > 0) return decode_rows == 0 ? 0 : seen;
-    }
-  }
-  return 0;
-}
-
 // `solo_rows`: deterministic slots that decode, each in a batch of its own between two of these.
-std::int32_t BatchPlanner::prefill_budget(std::int32_t decode_rows, std::int32_t solo_rows,
-                                          const StepCost& cost) const {
-  const auto room = options_.batch_tokens_max - decode_rows;
-  const double per_token = cost.prefill_ms_per_token();
-  const bool watched = decode_rows + solo_rows > 0;  // else full batches are cheapest
-  if (per_token <= 0) return std::min(room, watched ? prefill_tokens_min : solo_tokens_first);
-  const double left_ms =
-      watched ? options_.itl_target_ms - cost.decode_ms(decode_rows) - solo_rows * cost.decode_ms(1)
-              : solo_step_ms_max;
-  const double fits = std::clamp(left_ms / per_token, 0.0, static_cast<double>(room));
-  return std::min(room, std::max(prefill_tokens_min, static_cast<std::int32_t>(fits)));
+double BatchPlanner::prefill_ms(std::int32_t decode_rows, std::int32_t solo_rows,
+                                const StepCost& cost) const {
+  if (decode_rows + solo_rows == 0) return solo_step_ms_max;  // full batches are cheapest
+  return options_.itl_target_ms - cost.decode_ms(decode_rows) - solo_rows * cost.decode_ms(1);
+}
+
+// How much of a prompt fits into `left_ms`. One that has nobody before it moves forward at least a
+// little, and in a full context by a tile at once.
+std::int64_t BatchPlanner::chunk_of(const SlotView& s, double left_ms, bool first,
+                                    const PrefillCost& cost) const {
+  const auto fits = cost.known() ? cost.tokens_in(left_ms, s.evaluated) : s.prefill_left;
+  if (!first || fits >= wide_from_tokens || !cost.known()) return fits;
+  const auto narrow = std::max<std::int64_t>(fits, prefill_tokens_min);
+  PrefillWork work;
+  work.add(narrow, s.evaluated);
+  const auto narrow_ms = cost.ms(work);
+  const auto tile_ms = cost.tile_ms(s.evaluated);
+  const auto streams_ms = options_.itl_target_ms - left_ms;
+  const bool short_enough = streams_ms + tile_ms <=
+                            tile_stretch * std::max(options_.itl_target_ms, streams_ms + narrow_ms);
+  const bool pays = tile_ms * static_cast<double>(narrow) * tile_gain <=
+                    narrow_ms * static_cast<double>(wide_from_tokens);
+  return short_enough && pays ? wide_from_tokens : narrow;
+}
+
+void BatchPlanner::add_prompts(std::vector<PlannedRow>& rows,
+                               std::span<const SlotView* const> waiting, double left_ms,
+                               std::int64_t room, const PrefillCost& cost) const {
+  for (const auto* s : waiting) {
+    const auto most = std::min(room, s->prefill_left);
+    auto take = std::min(most, chunk_of(*s, left_ms, s == waiting.front(), cost));
+    if (take == s->prefill_left && take >= alone_from_tokens) --take;
+    // Less is not worth its pass over the weights.
+    if (take <= 0 || take < std::min<std::int64_t>(most, prefill_tokens_min)) break;
+    rows.push_back({s->slot, static_cast<std::int32_t>(take)});
+    PrefillWork work;
+    work.add(take, s->evaluated);
+    left_ms -= cost.ms(work);
+    room -= take;
+  }
 }
 
 std::vector<PlannedRow> BatchPlanner::plan_shared(std::span<const SlotView> slots,
@@ -79,14 +80,13 @@ std::vector<PlannedRow> BatchPlanner::plan_shared(std::span<const SlotView> slot
   };
   std::stable_sort(waiting.begin(), waiting.end(),
                    [&](const auto* a, const auto* b) { return rank(a) < rank(b); });
-  auto budget = prefill_budget(static_cast<std::int32_t>(rows.size()), solo_rows, cost);
-  for (const auto* s : waiting) {
-    if (budget <= 0) break;
-    auto take = static_cast<std::int32_t>(std::min<std::int64_t>(s->prefill_left, budget));
-    if (take == s->prefill_left && take >= alone_from_tokens) --take;
-    rows.push_back({s->slot, take});
-    budget -= take;
+  const auto decode_rows = static_cast<std::int32_t>(rows.size());
+  std::int64_t room = options_.batch_tokens_max - decode_rows;
+  if (!cost.prefill().known()) {
+    const bool watched = decode_rows + solo_rows > 0;
+    room = std::min<std::int64_t>(room, watched ? prefill_tokens_min : solo_tokens_first);
   }
+  add_prompts(rows, waiting, prefill_ms(decode_rows, solo_rows, cost), room, cost.prefill());
   std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.slot < b.slot; });
   return rows;
 }

@@ -3,12 +3,11 @@
 // Threads: belongs to the engine thread.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "base/limits.h"
+#include "engine/step_cost.h"
 
 namespace llorch {
 
@@ -19,6 +18,7 @@ struct SlotView {
   std::int32_t slot = 0;
   SlotPhase phase = SlotPhase::idle;
   std::int64_t prefill_left = 0;  // tokens of the prompt not evaluated yet, > 0 in prefill
+  std::int64_t evaluated = 0;     // tokens whose cells the slot holds
   double waited_ms = 0;           // since the job got its slot
   bool deterministic = false;     // runs in a batch of its own, in chunks of a fixed size
 };
@@ -27,19 +27,6 @@ struct PlannedRow {
   std::int32_t slot = 0;
   std::int32_t tokens = 0;  // 1 for a decoding slot
   bool operator==(const PlannedRow&) const = default;
-};
-
-// A running model of how long one llama_decode takes.
-class StepCost {
- public:
-  // What a step of that shape took. Shape: 0 <= decode_rows <= 256, prefill_tokens >= 0.
-  void observe(std::int32_t decode_rows, std::int32_t prefill_tokens, double ms);
-  double decode_ms(std::int32_t decode_rows) const;
-  double prefill_ms_per_token() const { return prefill_ms_per_token_; }
-
- private:
-  std::array<double, limits::slots_max + 1> decode_ms_{};  // 0 = not seen yet
-  double prefill_ms_per_token_ = 0;                        // 0 = not seen yet
 };
 
 struct PlannerOptions {
@@ -51,6 +38,11 @@ struct PlannerOptions {
 inline constexpr std::int32_t deterministic_chunk_tokens = 32;
 // Less than this a step makes prefill crawl: each step also pays for its graph.
 inline constexpr std::int32_t prefill_tokens_min = 8;
+// A step may last so many times as long, as the target or as a step with the least of a prompt in
+// it, where a tile of the prompt computes it so many times faster: a few tokens of a full context
+// take half as long as a tile, and with tiles the gaps are over in a fifth of the time.
+inline constexpr double tile_stretch = 2.5;
+inline constexpr double tile_gain = 2;
 // A prompt that nobody waits behind still comes in steps of about this long: a cancel takes effect
 // between two steps, and a slow machine must not take half a minute for one.
 inline constexpr double solo_step_ms_max = 5'000;
@@ -71,8 +63,11 @@ class BatchPlanner {
 
  private:
   std::vector<PlannedRow> plan_shared(std::span<const SlotView> slots, const StepCost& cost) const;
-  std::int32_t prefill_budget(std::int32_t decode_rows, std::int32_t solo_rows,
-                              const StepCost& cost) const;
+  std::int64_t chunk_of(const SlotView& s, double left_ms, bool first,
+                        const PrefillCost& cost) const;
+  void add_prompts(std::vector<PlannedRow>& rows, std::span<const SlotView* const> waiting,
+                   double left_ms, std::int64_t room, const PrefillCost& cost) const;
+  double prefill_ms(std::int32_t decode_rows, std::int32_t solo_rows, const StepCost& cost) const;
 
   PlannerOptions options_;
   std::int32_t last_solo_ = -1;  // the slot of the last batch run alone

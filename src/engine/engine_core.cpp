@@ -118,8 +118,8 @@ void EngineCore::seat_waiting() {
       --idle;  // the place is its own
       continue;
     }
-    const auto chosen = cells_.choose(slots_, *run, cost_.prefill_ms_per_token());
-    if (cells_.awaits_disk(*run, chosen.cached_tokens, cost_.prefill_ms_per_token(),
+    const auto chosen = cells_.choose(slots_, *run, cost_.prefill().ms_per_token());
+    if (cells_.awaits_disk(*run, chosen.cached_tokens, cost_.prefill().ms_per_token(),
                            steady_now()) ||
         await_leader(*run, chosen.cached_tokens)) {
       --idle;
@@ -180,6 +180,7 @@ std::vector<SlotView> EngineCore::views(SteadyTime now) const {
     out.push_back({.slot = run.slot,
                    .phase = run.phase,
                    .prefill_left = left,
+                   .evaluated = run.evaluated,
                    .waited_ms = elapsed_ms(run.seated_at, now),
                    .deterministic = run.request.deterministic});
   }
@@ -311,11 +312,15 @@ void EngineCore::after_decode(const std::vector<PlannedRow>& rows, SteadyTime no
 StepShape EngineCore::shape_of(const std::vector<PlannedRow>& rows) const {
   StepShape shape{.drafted = static_cast<std::int32_t>(draft_.size())};
   for (const auto& row : rows) {
-    const bool decoding = slots_[static_cast<std::size_t>(row.slot)].run->decoding();
+    const auto& run = *slots_[static_cast<std::size_t>(row.slot)].run;
     // The last token of a prompt costs what a token of an answer does.
-    const bool as_decode = decoding || row.tokens == 1;
-    if (as_decode) ++shape.decode_rows;
-    if (!as_decode) shape.prefill_tokens += row.tokens;
+    const bool as_decode = run.decoding() || row.tokens == 1;
+    if (as_decode) {
+      ++shape.decode_rows;
+      shape.decode_cells += run.evaluated + row.tokens;
+    } else {
+      shape.prefill.add(row.tokens, run.evaluated);
+    }
   }
   return shape;
 }
@@ -324,12 +329,12 @@ void EngineCore::measure(const StepShape& shape, const StepTimes& times,
                          std::uint64_t tokens_drawn) {
   if (trace_) trace_->step(times, shape, tokens_drawn);
   const auto ms = elapsed_ms(times.begun, times.decoded);
-  const bool alone = shape.decode_rows == 1 && shape.prefill_tokens == 0;
+  const bool alone = shape.decode_rows == 1 && shape.prefill.tokens == 0;
   if (alone) draft_cost_.observe(shape.drafted, ms);
-  if (shape.drafted == 0) cost_.observe(shape.decode_rows, shape.prefill_tokens, ms);
+  if (shape.drafted == 0) cost_.observe(shape.decode_rows, shape.prefill, ms);
   totals_.draft_tokens_total += static_cast<std::uint64_t>(shape.drafted);
   const auto decode_ms =
-      shape.prefill_tokens == 0 ? ms : std::min(ms, cost_.decode_ms(shape.decode_rows));
+      shape.prefill.tokens == 0 ? ms : std::min(ms, cost_.decode_ms(shape.decode_rows));
   totals_.decode_ms_total += decode_ms;
   totals_.prefill_ms_total += ms - decode_ms;
   totals_.sampling_ms_total += elapsed_ms(times.decoded, times.sampled);
@@ -338,10 +343,11 @@ void EngineCore::measure(const StepShape& shape, const StepTimes& times,
     const double rate = tokens * 1000.0 / ms;
     mean = mean == 0 ? rate : mean + rate_weight * (rate - mean);
   };
-  if (shape.prefill_tokens == 0) {
+  if (shape.prefill.tokens == 0) {
     blend(totals_.decode_tokens_per_second, static_cast<double>(tokens_drawn));
   }
-  if (shape.decode_rows == 0) blend(totals_.prefill_tokens_per_second, shape.prefill_tokens);
+  if (shape.decode_rows == 0)
+    blend(totals_.prefill_tokens_per_second, static_cast<double>(shape.prefill.tokens));
 }
 
 bool EngineCore::step() {

@@ -73,9 +73,11 @@ void StepTrace::bar(std::string_view name, std::int32_t row, SteadyTime from, St
 
 void StepTrace::step(const StepTimes& times, const StepShape& shape, std::uint64_t tokens_drawn) {
   if (file_ == nullptr) return;
-  const auto what =
-      fmt::format("\"decode_rows\":{},\"prefill_tokens\":{},\"drafted\":{},\"drawn\":{}",
-                  shape.decode_rows, shape.prefill_tokens, shape.drafted, tokens_drawn);
+  const auto what = fmt::format(
+      "\"decode_rows\":{},\"decode_cells\":{},\"prompts\":{},\"prefill_tokens\":{},"
+      "\"prefill_cells\":{:.0f},\"drafted\":{},\"drawn\":{}",
+      shape.decode_rows, shape.decode_cells, shape.prefill.prompts, shape.prefill.tokens,
+      shape.prefill.narrow_cells + shape.prefill.wide_cells, shape.drafted, tokens_drawn);
   bar("step", engine_row, times.begun, times.sampled, what);
   bar("plan", engine_row, times.begun, times.planned, "");
   bar("decode", engine_row, times.planned, times.decoded, "");

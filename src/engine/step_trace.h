@@ -11,13 +11,15 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "engine/step_cost.h"
 
 namespace llorch {
 
 // What one llama_decode evaluates.
 struct StepShape {
   std::int32_t decode_rows = 0;
-  std::int32_t prefill_tokens = 0;
+  std::int64_t decode_cells = 0;  // that their attention reads
+  PrefillWork prefill;
   std::int32_t drafted = 0;  // tokens of decode_rows that were guessed
 };
 

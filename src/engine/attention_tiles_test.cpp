@@ -1,0 +1,85 @@
+// third_party/patches/0004: attention computed in tiles leaves out no row, whatever the threads
+// share.
+#include <cmath>
+#include <cstdint>
+#include <ggml-cpu.h>
+#include <ggml.h>
+#include <gtest/gtest.h>
+#include <memory>
+#include <random>
+#include <vector>
+
+namespace llorch {
+namespace {
+
+constexpr std::int64_t width = 64, heads = 9, key_heads = 3, cells = 130;
+
+struct FreeAttention {
+  void operator()(ggml_context* context) const { ggml_free(context); }
+};
+
+struct Attention {
+  std::vector<float> queries, keys, values, result;  // result: [rows][heads][width]
+};
+
+Attention attend(std::int64_t rows, int threads) {
+  const std::unique_ptr<ggml_context, FreeAttention> context(
+      ggml_init({.mem_size = std::size_t{64} << 20, .mem_buffer = nullptr, .no_alloc = false}));
+  auto* const q = ggml_new_tensor_3d(context.get(), GGML_TYPE_F32, width, rows, heads);
+  auto* const k = ggml_new_tensor_3d(context.get(), GGML_TYPE_F16, width, cells, key_heads);
+  auto* const v = ggml_new_tensor_3d(context.get(), GGML_TYPE_F16, width, cells, key_heads);
+  std::mt19937_64 random(5);
+  std::normal_distribution<float> normal;
+  Attention made;
+  for (std::int64_t i = 0; i < ggml_nelements(q); ++i) {
+    made.queries.push_back(ggml_get_data_f32(q)[i] = normal(random));
+  }
+  for (auto [tensor, copy] : {std::pair{k, &made.keys}, std::pair{v, &made.values}}) {
+    auto* const halves = static_cast<ggml_fp16_t*>(tensor->data);
+    for (std::int64_t i = 0; i < ggml_nelements(tensor); ++i) {
+      halves[i] = ggml_fp32_to_fp16(normal(random));
+      copy->push_back(ggml_fp16_to_fp32(halves[i]));
+    }
+  }
+  auto* const out = ggml_flash_attn_ext(context.get(), q, k, v, nullptr, 0.125F, 0, 0);
+  auto* const graph = ggml_new_graph(context.get());
+  ggml_build_forward_expand(graph, out);
+  EXPECT_EQ(ggml_graph_compute_with_ctx(context.get(), graph, threads), GGML_STATUS_SUCCESS);
+  made.result.assign(ggml_get_data_f32(out), ggml_get_data_f32(out) + ggml_nelements(out));
+  return made;
+}
+
+// By the formula, one row of one head.
+std::vector<double> expected(const Attention& of, std::int64_t rows, std::int64_t row,
+                             std::int64_t head) {
+  const auto* const query = &of.queries[static_cast<std::size_t>((head * rows + row) * width)];
+  const auto first = static_cast<std::size_t>(head / (heads / key_heads) * cells * width);
+  std::vector<double> sums(width);
+  double total = 0;
+  for (std::size_t cell = 0; cell < cells; ++cell) {
+    const auto at = first + cell * width;
+    double score = 0;
+    for (std::size_t i = 0; i < width; ++i) score += query[i] * of.keys[at + i];
+    const auto weight = std::exp(score * 0.125);
+    total += weight;
+    for (std::size_t i = 0; i < width; ++i) sums[i] += weight * of.values[at + i];
+  }
+  for (auto& sum : sums) sum /= total;
+  return sums;
+}
+
+TEST(AttentionTiles, ComputeEveryRowTheSameForAnyNumberOfThreads) {
+  for (const std::int64_t rows : {64, 65, 100, 128, 200}) {
+    SCOPED_TRACE(rows);
+    const auto alone = attend(rows, 1);
+    for (const int threads : {2, 3, 7}) EXPECT_EQ(attend(rows, threads).result, alone.result);
+    for (const std::int64_t head : {0, 4, 8}) {
+      const auto want = expected(alone, rows, rows - 1, head);
+      const auto at = static_cast<std::size_t>(((rows - 1) * heads + head) * width);
+      for (std::size_t i = 0; i < width; ++i) EXPECT_NEAR(alone.result[at + i], want[i], 2e-3);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,71 @@
+// A running model of how long one llama_decode takes, learned from each step as it ends.
+// Pure: no clock, no llama.h. Threads: belongs to the engine thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/limits.h"
+
+namespace llorch {
+
+// From so many tokens of one prompt on, one more than a tile, llama.cpp's processor code computes
+// attention in tiles: a cell of a full context costs a tenth then.
+inline constexpr std::int64_t wide_from_tokens = 65;
+
+// The part of a step that computes prompts.
+struct PrefillWork {
+  std::int32_t prompts = 0;  // each costs a pass over the weights of its own (a ubatch)
+  std::int64_t tokens = 0;
+  // That attention reads, over all the tokens: by prompts of few tokens, and by the others.
+  double narrow_cells = 0;
+  double wide_cells = 0;
+
+  // Adds `count` tokens of a prompt of which `done` are computed.
+  void add(std::int64_t count, std::int64_t done);
+};
+
+// Milliseconds of prompts as a sum of prices: of a prompt, a token, a cell. A Kalman filter follows
+// them, so a short chunk tells nothing wrong about a long one, nor an empty context about a full
+// one.
+class PrefillCost {
+ public:
+  void observe(const PrefillWork& work, double ms);
+  bool known() const { return known_; }
+  // Of a token in the middle of a prompt of a thousand that is computed alone. 0 = not known.
+  double ms_per_token() const;
+  double ms(const PrefillWork& work) const;
+  // Of the fewest tokens that are computed in tiles, behind `done`. Hopeful until such a step was
+  // seen, for else none would be tried.
+  double tile_ms(std::int64_t done) const;
+  // The most tokens of a prompt of which `done` are computed that take no longer than `ms`.
+  std::int64_t tokens_in(double ms, std::int64_t done) const;
+
+ private:
+  enum : std::size_t { prompt, token, narrow_cell, wide_cell, prices };
+  using Vector = std::array<double, prices>;
+
+  static Vector amounts(const PrefillWork& work);
+  bool learn(Vector& amounts);
+  std::int64_t tokens_at(double ms, double cell_ms, std::int64_t done) const;
+
+  bool known_ = false;
+  Vector prices_{};                           // ms each
+  Vector drift_{};                            // how far each may wander in a step
+  std::array<Vector, prices> uncertainty_{};  // covariance of the prices
+};
+
+class StepCost {
+ public:
+  // What a step of that shape took. Shape: 0 <= decode_rows <= 256.
+  void observe(std::int32_t decode_rows, const PrefillWork& work, double ms);
+  // Of a step that only decodes.
+  double decode_ms(std::int32_t decode_rows) const;
+  const PrefillCost& prefill() const { return prefill_; }
+
+ private:
+  std::array<double, limits::slots_max + 1> decode_ms_{};  // 0 = not seen yet
+  PrefillCost prefill_;
+};
+
+}  // namespace llorch
