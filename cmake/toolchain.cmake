@@ -9,7 +9,7 @@ if(LLORCH_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
 find_program(LLORCH_MOLD mold)
-# A cold build in less than half the time. A file that compiles only beside others, or shadows a
+# A cold build takes a third less time. A file that compiles only beside others, or shadows a
 # name by itself, is found by dev, which compiles each alone.
 option(LLORCH_UNITY "compile a dozen sources of a folder as one" OFF)
 if(LLORCH_UNITY)

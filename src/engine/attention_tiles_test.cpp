@@ -5,26 +5,22 @@
 #include <ggml-cpu.h>
 #include <ggml.h>
 #include <gtest/gtest.h>
-#include <memory>
 #include <random>
 #include <vector>
+
+#include "fakes/ggml_scratch.h"
 
 namespace llorch {
 namespace {
 
 constexpr std::int64_t width = 64, heads = 9, key_heads = 3, cells = 130;
 
-struct FreeAttention {
-  void operator()(ggml_context* context) const { ggml_free(context); }
-};
-
 struct Attention {
   std::vector<float> queries, keys, values, result;  // result: [rows][heads][width]
 };
 
 Attention attend(std::int64_t rows, int threads) {
-  const std::unique_ptr<ggml_context, FreeAttention> context(
-      ggml_init({.mem_size = std::size_t{64} << 20, .mem_buffer = nullptr, .no_alloc = false}));
+  const auto context = ggml_scratch();
   auto* const q = ggml_new_tensor_3d(context.get(), GGML_TYPE_F32, width, rows, heads);
   auto* const k = ggml_new_tensor_3d(context.get(), GGML_TYPE_F16, width, cells, key_heads);
   auto* const v = ggml_new_tensor_3d(context.get(), GGML_TYPE_F16, width, cells, key_heads);

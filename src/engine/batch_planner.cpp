@@ -1,9 +1,6 @@
 #include "engine/batch_planner.h"
 
 #include <algorithm>
-#include <cassert>
-#include <cmath>
-#include <optional>
 
 namespace llorch {
 namespace {
@@ -28,12 +25,10 @@ double BatchPlanner::prefill_ms(std::int32_t decode_rows, std::int32_t solo_rows
 // little, and in a full context by a tile at once.
 std::int64_t BatchPlanner::chunk_of(const SlotView& s, double left_ms, bool first,
                                     const PrefillCost& cost) const {
-  const auto fits = cost.known() ? cost.tokens_in(left_ms, s.evaluated) : s.prefill_left;
-  if (!first || fits >= wide_from_tokens || !cost.known()) return fits;
+  const auto fits = cost.tokens_in(left_ms, s.evaluated);
+  if (!first || fits >= wide_from_tokens) return fits;
   const auto narrow = std::max<std::int64_t>(fits, prefill_tokens_min);
-  PrefillWork work;
-  work.add(narrow, s.evaluated);
-  const auto narrow_ms = cost.ms(work);
+  const auto narrow_ms = cost.ms(PrefillWork::of(narrow, s.evaluated));
   const auto tile_ms = cost.tile_ms(s.evaluated);
   const auto streams_ms = options_.itl_target_ms - left_ms;
   const bool short_enough = streams_ms + tile_ms <=
@@ -53,9 +48,7 @@ void BatchPlanner::add_prompts(std::vector<PlannedRow>& rows,
     // Less is not worth its pass over the weights.
     if (take <= 0 || take < std::min<std::int64_t>(most, prefill_tokens_min)) break;
     rows.push_back({s->slot, static_cast<std::int32_t>(take)});
-    PrefillWork work;
-    work.add(take, s->evaluated);
-    left_ms -= cost.ms(work);
+    left_ms -= cost.ms(PrefillWork::of(take, s->evaluated));
     room -= take;
   }
 }

@@ -23,18 +23,12 @@ std::int32_t tokens_of(const std::vector<PlannedRow>& rows) {
                          [](std::int32_t sum, const auto& row) { return sum + row.tokens; });
 }
 
-PrefillWork work(std::int64_t tokens) {
-  PrefillWork made;
-  made.add(tokens, 0);
-  return made;
-}
-
 // Costs as measured on two cores: 30 ms for four streams, 3 ms a prompt token.
 StepCost measured() {
   StepCost cost;
   for (int i = 0; i < 50; ++i) {
     cost.observe(4, {}, 30);
-    cost.observe(4, work(40), 150);
+    cost.observe(4, PrefillWork::of(40), 150);
   }
   return cost;
 }
@@ -51,7 +45,7 @@ TEST(BatchPlanner, BoundsTheStepOfAPromptThatIsAloneOnASlowMachine) {
   const std::vector<SlotView> slots{prefilling(0, 2000)};
   EXPECT_EQ(planner.plan(slots, {}), (std::vector<PlannedRow>{{0, solo_tokens_first}}));
   StepCost slow;
-  slow.observe(0, work(128), 6'400);
+  slow.observe(0, PrefillWork::of(128), 6'400);
   EXPECT_EQ(planner.plan(slots, slow), (std::vector<PlannedRow>{{0, 100}}));
 }
 
@@ -96,11 +90,7 @@ TEST(BatchPlanner, ComputesAFullContextByTheTileWhereThatPays) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
   const auto cost = [](double tile_ms) {
     StepCost learnt;
-    const auto at = [](std::int64_t tokens) {
-      PrefillWork made;
-      made.add(tokens, 3000);
-      return made;
-    };
+    const auto at = [](std::int64_t tokens) { return PrefillWork::of(tokens, 3000); };
     for (int i = 0; i < 50; ++i) {
       learnt.observe(1, {}, 20);
       learnt.observe(1, at(8), 20 + 180);
@@ -200,7 +190,7 @@ TEST(BatchPlanner, KeepsTheTargetWhileCostsDrift) {
     const double per_token = 2.0 + steps * 0.002;  // attention grows with the context
     const double ms = 35 + prefill * per_token;
     if (steps > 20 && ms > 150 * 1.2) ++over_target;
-    cost.observe(8, work(prefill), ms);
+    cost.observe(8, PrefillWork::of(prefill), ms);
     for (const auto& row : rows) {
       auto& slot = slots[static_cast<std::size_t>(row.slot)];
       if (slot.phase == SlotPhase::prefill && (slot.prefill_left -= row.tokens) == 0) {

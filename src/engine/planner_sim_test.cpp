@@ -116,9 +116,7 @@ TEST(PlannerSim, EndsALongPromptInHalfTheTimeThatTheLeastStepsWouldTake) {
   RecordedMachine machine;
   double least_ms = 0;
   for (std::int64_t done = 0; done < 4000; done += prefill_tokens_min) {
-    PrefillWork work;
-    work.add(prefill_tokens_min, done);
-    least_ms += machine.ms(4, work);
+    least_ms += machine.ms(4, PrefillWork::of(prefill_tokens_min, done));
   }
   for (const double target_ms : {80.0, 150.0, 400.0}) {
     SCOPED_TRACE(target_ms);

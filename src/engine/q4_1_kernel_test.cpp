@@ -3,16 +3,13 @@
 #include <ggml-cpu.h>
 #include <ggml.h>
 #include <gtest/gtest.h>
-#include <memory>
 #include <random>
 #include <vector>
 
+#include "fakes/ggml_scratch.h"
+
 namespace llorch {
 namespace {
-
-struct FreeContext {
-  void operator()(ggml_context* context) const { ggml_free(context); }
-};
 
 std::vector<float> random_floats(std::size_t count, std::uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -29,8 +26,7 @@ struct Product {
 };
 
 void multiply(Product& product, int threads) {
-  const std::unique_ptr<ggml_context, FreeContext> context(
-      ggml_init({.mem_size = std::size_t{64} << 20, .mem_buffer = nullptr, .no_alloc = false}));
+  const auto context = ggml_scratch();
   const auto cells = [](std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); };
   auto* const weights =
       ggml_new_tensor_2d(context.get(), GGML_TYPE_Q4_1, product.width, product.rows);

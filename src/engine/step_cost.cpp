@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -22,6 +23,12 @@ constexpr double cells_per_token_worth = 512;
 constexpr double usual_context = 512;
 
 }  // namespace
+
+PrefillWork PrefillWork::of(std::int64_t count, std::int64_t done) {
+  PrefillWork work;
+  work.add(count, done);
+  return work;
+}
 
 void PrefillWork::add(std::int64_t count, std::int64_t done) {
   if (count <= 0) return;
@@ -87,8 +94,7 @@ double PrefillCost::ms(const PrefillWork& work) const {
 }
 
 double PrefillCost::tile_ms(std::int64_t done) const {
-  PrefillWork work;
-  work.add(wide_from_tokens, done);
+  const auto work = PrefillWork::of(wide_from_tokens, done);
   const auto doubt = std::sqrt(uncertainty_[wide_cell][wide_cell]);
   return ms(work) - std::min(doubt, prices_[wide_cell]) * work.wide_cells;
 }
@@ -106,6 +112,7 @@ std::int64_t PrefillCost::tokens_at(double ms, double cell_ms, std::int64_t done
 }
 
 std::int64_t PrefillCost::tokens_in(double ms, std::int64_t done) const {
+  if (!known_) return std::numeric_limits<std::int64_t>::max();
   const auto wide = tokens_at(ms, prices_[wide_cell], done);
   if (wide >= wide_from_tokens) return wide;
   return std::min(tokens_at(ms, prices_[narrow_cell], done), wide_from_tokens - 1);

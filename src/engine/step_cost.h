@@ -10,7 +10,7 @@
 namespace llorch {
 
 // From so many tokens of one prompt on, one more than a tile, llama.cpp's processor code computes
-// attention in tiles: a cell of a full context costs a tenth then.
+// attention in tiles: a cell of a full context costs a fifth then.
 inline constexpr std::int64_t wide_from_tokens = 65;
 
 // The part of a step that computes prompts.
@@ -21,7 +21,8 @@ struct PrefillWork {
   double narrow_cells = 0;
   double wide_cells = 0;
 
-  // Adds `count` tokens of a prompt of which `done` are computed.
+  // `count` tokens of a prompt of which `done` are computed.
+  static PrefillWork of(std::int64_t count, std::int64_t done = 0);
   void add(std::int64_t count, std::int64_t done);
 };
 
@@ -38,7 +39,8 @@ class PrefillCost {
   // Of the fewest tokens that are computed in tiles, behind `done`. Hopeful until such a step was
   // seen, for else none would be tried.
   double tile_ms(std::int64_t done) const;
-  // The most tokens of a prompt of which `done` are computed that take no longer than `ms`.
+  // The most tokens of a prompt of which `done` are computed that take no longer than `ms`; without
+  // a bound while nothing is known.
   std::int64_t tokens_in(double ms, std::int64_t done) const;
 
  private:

@@ -7,12 +7,6 @@
 namespace llorch {
 namespace {
 
-PrefillWork work(std::int64_t tokens, std::int64_t done = 0) {
-  PrefillWork made;
-  made.add(tokens, done);
-  return made;
-}
-
 // A machine with prices of its own, and steps that differ by `spread` from them.
 class Machine {
  public:
@@ -56,9 +50,9 @@ TEST(PrefillCost, TakesTheFirstStepAsAPriceOfItsTokens) {
   PrefillCost cost;
   EXPECT_FALSE(cost.known());
   EXPECT_EQ(cost.ms_per_token(), 0);
-  cost.observe(work(100), 300);
+  cost.observe(PrefillWork::of(100), 300);
   EXPECT_TRUE(cost.known());
-  EXPECT_DOUBLE_EQ(cost.ms(work(100)), 300);
+  EXPECT_DOUBLE_EQ(cost.ms(PrefillWork::of(100)), 300);
   EXPECT_EQ(cost.tokens_in(300, 0), 100);
   EXPECT_EQ(cost.tokens_in(0, 0), 0);
 }
@@ -69,36 +63,40 @@ TEST(PrefillCost, TellsLongChunksFromShortOnesAndFullContextsFromEmptyOnes) {
   Machine machine(20, 2, 0.007, 0.001, 0.1);
   PrefillCost cost;
   for (std::int64_t done = 0; done < 4096; done += 512) {
-    cost.observe(work(512, done), machine.timed(work(512, done)));
+    cost.observe(PrefillWork::of(512, done), machine.timed(PrefillWork::of(512, done)));
   }
   for (std::int64_t done = 0; done < 1200; done += 40) {
-    cost.observe(work(40, done), machine.timed(work(40, done)));
+    cost.observe(PrefillWork::of(40, done), machine.timed(PrefillWork::of(40, done)));
   }
-  for (const auto& step : {work(40, 100), work(40, 4000), work(512, 0), work(512, 3500)}) {
+  for (const auto& step : {PrefillWork::of(40, 100), PrefillWork::of(40, 4000),
+                           PrefillWork::of(512, 0), PrefillWork::of(512, 3500)}) {
     EXPECT_NEAR(cost.ms(step) / machine.ms(step), 1, 0.2) << step.tokens << " tokens";
   }
   for (const double ms : {150.0, 600.0}) {
     const auto most = cost.tokens_in(ms, 2000);
     EXPECT_EQ(most >= wide_from_tokens, ms > 300);
-    EXPECT_NEAR(machine.ms(work(most, 2000)) / ms, 1, 0.15);
+    EXPECT_NEAR(machine.ms(PrefillWork::of(most, 2000)) / ms, 1, 0.15);
   }
 }
 
 TEST(PrefillCost, FollowsAMachineThatSlowsDown) {
   PrefillCost cost;
   for (int i = 0; i < 100; ++i)
-    cost.observe(work(64, 64 * i), Machine(5, 2, 0.001, 0.001).ms(work(64, 64 * i)));
+    cost.observe(PrefillWork::of(64, 64 * i),
+                 Machine(5, 2, 0.001, 0.001).ms(PrefillWork::of(64, 64 * i)));
   const Machine slow(10, 6, 0.003, 0.003);
-  for (int i = 0; i < 15; ++i) cost.observe(work(64, 64 * i), slow.ms(work(64, 64 * i)));
-  EXPECT_NEAR(cost.ms(work(64, 1000)) / slow.ms(work(64, 1000)), 1, 0.2);
+  for (int i = 0; i < 15; ++i)
+    cost.observe(PrefillWork::of(64, 64 * i), slow.ms(PrefillWork::of(64, 64 * i)));
+  EXPECT_NEAR(cost.ms(PrefillWork::of(64, 1000)) / slow.ms(PrefillWork::of(64, 1000)), 1, 0.2);
 }
 
 TEST(PrefillCost, IsNotThrownOffByOneStepThatTheMachineInterrupted) {
   Machine machine(5, 2, 0.001, 0.001, 0.1);
   PrefillCost cost;
-  for (int i = 0; i < 50; ++i) cost.observe(work(64, 64 * i), machine.timed(work(64, 64 * i)));
-  cost.observe(work(64, 1000), 40 * machine.ms(work(64, 1000)));
-  EXPECT_NEAR(cost.ms(work(64, 1000)) / machine.ms(work(64, 1000)), 1, 0.6);
+  for (int i = 0; i < 50; ++i)
+    cost.observe(PrefillWork::of(64, 64 * i), machine.timed(PrefillWork::of(64, 64 * i)));
+  cost.observe(PrefillWork::of(64, 1000), 40 * machine.ms(PrefillWork::of(64, 1000)));
+  EXPECT_NEAR(cost.ms(PrefillWork::of(64, 1000)) / machine.ms(PrefillWork::of(64, 1000)), 1, 0.6);
 }
 
 TEST(StepCost, StandsInTheNearestCountOfRowsForOneItHasNotSeen) {
@@ -114,8 +112,8 @@ TEST(StepCost, StandsInTheNearestCountOfRowsForOneItHasNotSeen) {
 TEST(StepCost, CountsForThePromptOnlyWhatDecodingWouldNotHaveTaken) {
   StepCost cost;
   cost.observe(4, {}, 30);
-  cost.observe(4, work(40), 150);
-  EXPECT_DOUBLE_EQ(cost.prefill().ms(work(40)), 120);
+  cost.observe(4, PrefillWork::of(40), 150);
+  EXPECT_DOUBLE_EQ(cost.prefill().ms(PrefillWork::of(40)), 120);
 }
 
 }  // namespace

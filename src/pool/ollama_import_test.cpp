@@ -5,7 +5,6 @@
 
 #include "fakes/gguf_writer.h"
 #include "fakes/pool_world.h"
-#include "pool/sha256.h"
 
 namespace llorch {
 namespace {
@@ -13,12 +12,6 @@ namespace {
 std::string tiny_file() {
   const auto bytes = tiny_model().file();
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-std::string hash_of(const std::string& text) {
-  Sha256 hash;
-  hash.add(std::as_bytes(std::span(text)));
-  return hash.finish();
 }
 
 std::string manifest(const std::string& digest, std::size_t size,
@@ -33,7 +26,7 @@ std::string manifest(const std::string& digest, std::size_t size,
 struct OllamaWorld : PoolWorld {
   TemporaryFolder store;
   std::string bytes = tiny_file();
-  std::string sha256 = hash_of(bytes);
+  std::string sha256 = sha256_of(bytes);
   std::string official = "manifests/registry.ollama.ai/library/";
 
   OllamaWorld() {
@@ -112,7 +105,7 @@ TEST(ImportOllama, FollowsATagThatWasPulledAgain) {
   OllamaWorld world;
   ASSERT_EQ(import_ollama(world.context)->added.size(), 1u);
   const auto newer = world.bytes + std::string(32, '\0');
-  const auto sha256 = hash_of(newer);
+  const auto sha256 = sha256_of(newer);
   world.store.write("blobs/sha256-" + sha256, newer);
   world.store.write(world.official + "llama3.2/1b", manifest("sha256:" + sha256, newer.size()));
   const auto again = import_ollama(world.context);

@@ -7,7 +7,6 @@
 #include "fakes/gguf_writer.h"
 #include "fakes/pool_world.h"
 #include "pool/model_store.h"
-#include "pool/sha256.h"
 
 namespace llorch {
 namespace {
@@ -67,10 +66,8 @@ TEST_F(Wheel, TheModelIsOnDiskBeforeItHasItsName) {
     if (path.string().contains("SmolLM2")) order.emplace_back(operation);
     return std::nullopt;
   };
-  Sha256 hash;
-  hash.add(std::as_bytes(std::span(model_)));
   const auto put = update_catalog(world_.files, world_.context.root, [&](Catalog& catalog) {
-    catalog.models.front().sha256 = hash.finish();
+    catalog.models.front().sha256 = sha256_of(model_);
     return Result<void>{};
   });
   ASSERT_TRUE(put);
