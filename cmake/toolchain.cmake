@@ -9,24 +9,12 @@ if(LLORCH_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
 endif()
 find_program(LLORCH_MOLD mold)
-# A cold build takes a third less time. A file that compiles only beside others, or shadows a
-# name by itself, is found by dev, which compiles each alone.
-option(LLORCH_UNITY "compile a dozen sources of a folder as one" OFF)
-if(LLORCH_UNITY)
-  set(CMAKE_UNITY_BUILD ON)
-  set(CMAKE_UNITY_BUILD_BATCH_SIZE 12)
-endif()
 
 add_library(llorch_flags INTERFACE)
 target_compile_features(llorch_flags INTERFACE cxx_std_23)
 # Designated initialisers leave the rest to the defaults beside the fields: not worth a warning.
 target_compile_options(llorch_flags INTERFACE -Wall -Wextra -Wshadow -Werror
                        -Wno-missing-field-initializers)
-if(LLORCH_UNITY)
-  # Names of the file next to it are no shadows, and no sources it includes are headers.
-  target_compile_options(llorch_flags INTERFACE -Wno-shadow
-                         $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
-endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees overlaps in std::string's own operator+ that are not there, and at -O3 values of an
   # empty std::optional that nobody reads. clang and clang-tidy find the real ones.
