@@ -6,10 +6,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "engine/outbox.h"
 #include "protocol/job.h"
@@ -88,6 +90,7 @@ struct EngineLoad {
   double decode_ms_total = 0;
   double sampling_ms_total = 0;
   double waiting_ms_total = 0;
+  std::optional<SteadyTime> waiting_since;  // while it waits; load() has counted it up to now
   KvDiskLoad kv_disk;
   std::vector<JobProgress> jobs;
 };

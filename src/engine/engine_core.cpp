@@ -31,7 +31,9 @@ EngineCore::EngineCore(const LoadedModel& loaded, const CoreOptions& options,
       draft_tokens_(options.draft_tokens),
       batch_(loaded.batch_tokens_max),
       slots_(static_cast<std::size_t>(loaded.card.slots_total)),
-      output_rows_(slots_.size(), -1) {}
+      output_rows_(slots_.size(), -1) {
+  totals_.waiting_since = steady_now();
+}
 
 void EngineCore::add(std::shared_ptr<Run> run) {
   runs_.push_back(std::move(run));
@@ -350,10 +352,14 @@ void EngineCore::measure(const StepShape& shape, const StepTimes& times,
     blend(totals_.prefill_tokens_per_second, static_cast<double>(shape.prefill.tokens));
 }
 
+void EngineCore::end_wait() {
+  if (!totals_.waiting_since) return;
+  totals_.waiting_ms_total += elapsed_ms(*totals_.waiting_since, steady_now());
+  totals_.waiting_since.reset();
+  publish_();  // before a step that may be long: a reader must not count that as waiting, too
+}
+
 bool EngineCore::step() {
-  const auto woken = steady_now();
-  if (waiting_since_ != SteadyTime{}) totals_.waiting_ms_total += elapsed_ms(waiting_since_, woken);
-  waiting_since_ = {};
   unpark();
   seat_waiting();
   close_gap();
@@ -361,9 +367,10 @@ bool EngineCore::step() {
   StepTimes times{.begun = steady_now()};
   auto rows = planner_.plan(views(times.begun), cost_);
   if (rows.empty()) {
-    waiting_since_ = times.begun;
+    if (!totals_.waiting_since) totals_.waiting_since = times.begun;
     return false;
   }
+  end_wait();
   add_draft(rows);
   fill_batch(rows);
   times.planned = steady_now();

@@ -56,6 +56,7 @@ class EngineCore {
   void close_gap();
   void unpark();
   std::vector<SlotView> views(SteadyTime now) const;
+  void end_wait();
   void add_draft(std::vector<PlannedRow>& rows);
   void fill_batch(const std::vector<PlannedRow>& rows);
   bool decode_batch(const std::vector<PlannedRow>& rows);
@@ -91,7 +92,6 @@ class EngineCore {
   std::list<std::shared_ptr<Run>> runs_;   // every run that is not over, oldest first
   std::vector<std::int32_t> output_rows_;  // per slot: its row with logits in the batch, or -1
   EngineLoad totals_;                      // the counters only
-  SteadyTime waiting_since_;               // unset while there is something to do
 };
 
 }  // namespace llorch

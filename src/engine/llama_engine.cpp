@@ -82,6 +82,7 @@ class LlamaEngine final : public Engine {
     }
     auto load = load_;
     load.memory_free_bytes = memory_free_bytes_;
+    if (load.waiting_since) load.waiting_ms_total += elapsed_ms(*load.waiting_since, now);
     if (!disk_) return load;
     const auto restored = load.kv_disk.restored_total;
     load.kv_disk = disk_->load();

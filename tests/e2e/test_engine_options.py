@@ -4,6 +4,8 @@ import json
 import pathlib
 import signal
 
+from support import wait_until
+
 GREEDY = {"temperature": 0, "ignore_eos": True}
 SIBLINGS = list(pathlib.Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"))
 CIRCLE = "January, February, March, April, " * 6
@@ -54,10 +56,16 @@ def test_a_trace_shows_steps_and_jobs(fresh_worker, start_worker, model_path, tm
 def test_metrics_say_where_the_time_goes(fresh_worker):
     worker = fresh_worker("--slots", 1)
     end = worker.api.execute(prompt=CIRCLE, max_tokens=20, **GREEDY).end
-    shown = worker.api.metrics()
-    part = {name: shown[f'worker_engine_seconds_total{{part="{name}"}}']
-            for name in ("prefill", "decode", "sampling", "waiting")}
+
+    def seconds():
+        shown = worker.api.metrics()
+        return {name: shown[f'worker_engine_seconds_total{{part="{name}"}}']
+                for name in ("prefill", "decode", "sampling", "waiting")}
+
+    part = seconds()
     assert min(part.values()) > 0
+    # An idle worker waits: the time counts while it passes, not when the next job ends it.
+    wait_until(lambda: seconds()["waiting"] > part["waiting"], "the wait to be counted")
     assert part["decode"] < end["decode_time_ms"] / 1000 + 0.05
     assert part["prefill"] < end["prefill_ms"] / 1000 + 0.05
 
