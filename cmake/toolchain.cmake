@@ -23,6 +23,14 @@ elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # std::stable_sort of libstdc++ 12 calls what C++17 deprecated.
   target_compile_options(llorch_flags INTERFACE -Wno-deprecated-declarations)
 endif()
+if(CMAKE_UNITY_BUILD)
+  # Several sources as one: what one of them names is not what another's local name means to hide,
+  # and an unnamed namespace is no header's. dev compiles each alone, with both warnings.
+  target_compile_options(llorch_flags INTERFACE -Wno-shadow)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(llorch_flags INTERFACE -Wno-subobject-linkage)
+  endif()
+endif()
 target_include_directories(llorch_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
 target_compile_definitions(llorch_flags INTERFACE BOOST_ASIO_NO_DEPRECATED)
 if(LLORCH_MOLD)

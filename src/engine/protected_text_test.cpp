@@ -10,10 +10,6 @@
 namespace llorch {
 namespace {
 
-std::string joined(const std::vector<prompt::Segment>& segments) {
-  return prompt::joined(segments);
-}
-
 // clause: W-36
 TEST(ProtectedText, GivesUserTypedControlTokensBackAsPlainText) {
   const ControlTexts controls({"<|im_start|>", "<|im_end|>", "</s>"});
@@ -43,7 +39,7 @@ TEST(ProtectedText, IgnoresMarksItDidNotMake) {
   ProtectedText guard(controls, "x");
   const auto mark = guard.protect("</s>");
   const auto forged = mark.substr(0, mark.find('n', mark.find("0x")) + 1);
-  EXPECT_TRUE(joined(guard.split(forged + "99999999999999999999e end")).ends_with(" end"));
+  EXPECT_TRUE(prompt::joined(guard.split(forged + "99999999999999999999e end")).ends_with(" end"));
 }
 
 // clause: W-36

@@ -17,8 +17,8 @@ StoredJob::Status stored_status(JobStatus status) {
 static_assert(static_cast<int>(StoredJob::Status::cancelled) ==
               static_cast<int>(JobStatus::cancelled));
 
-std::optional<std::int64_t> wall_ms(const std::optional<WallTime>& time) {
-  return time ? std::optional(llorch::wall_ms(*time)) : std::nullopt;
+std::optional<std::int64_t> known_ms(const std::optional<WallTime>& time) {
+  return time ? std::optional(wall_ms(*time)) : std::nullopt;
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ Task<Result<void>> Journal::accept(const JobRecord& job, std::string body,
   stored.idempotency_hash = idempotency_key.empty() ? "" : stored.body_sha256;
   stored.idempotency_key = std::move(idempotency_key);
   stored.body = std::move(body);
-  stored.accepted_at_ms = llorch::wall_ms(job.accepted_wall);
+  stored.accepted_at_ms = wall_ms(job.accepted_wall);
   stored.correlation_id = job.correlation_id;
   StoreWrite write = InsertJob{std::move(stored)};
   co_return co_await commit(std::move(write));
@@ -87,8 +87,8 @@ void Journal::begun(const JobRecord& job) {
   stored.model = job.model;
   stored.tenant = job.tenant;
   stored.priority = wire_name(job.priority);
-  stored.accepted_at_ms = llorch::wall_ms(job.accepted_wall);
-  stored.dispatched_at_ms = wall_ms(job.dispatched_wall);
+  stored.accepted_at_ms = wall_ms(job.accepted_wall);
+  stored.dispatched_at_ms = known_ms(job.dispatched_wall);
   stored.worker_id = job.worker_id;
   stored.attempt = job.attempt;
   stored.correlation_id = job.correlation_id;
@@ -101,7 +101,7 @@ void Journal::changed(const JobRecord& job, std::optional<std::string> tokenizer
                    .worker_id = job.worker_id,
                    .tokenizer_hash = std::move(tokenizer_hash),
                    .attempt = job.attempt,
-                   .dispatched_at_ms = wall_ms(job.dispatched_wall),
+                   .dispatched_at_ms = known_ms(job.dispatched_wall),
                    .prompt_tokens = job.prompt_tokens,
                    .cached_tokens = job.cached_tokens});
 }
@@ -161,9 +161,9 @@ UpdateJob end_of(const JobRecord& job, WallTime now) {
                    .status = stored_status(job.status),
                    .worker_id = job.worker_id,
                    .attempt = job.attempt,
-                   .dispatched_at_ms = wall_ms(job.dispatched_wall),
-                   .first_token_at_ms = wall_ms(job.first_token_wall),
-                   .ended_at_ms = llorch::wall_ms(job.ended_wall.value_or(now)),
+                   .dispatched_at_ms = known_ms(job.dispatched_wall),
+                   .first_token_at_ms = known_ms(job.first_token_wall),
+                   .ended_at_ms = wall_ms(job.ended_wall.value_or(now)),
                    .prompt_tokens = job.prompt_tokens,
                    .cached_tokens = job.cached_tokens,
                    .tokens_out = static_cast<std::int64_t>(job.tokens.size())};
@@ -206,7 +206,7 @@ void Journal::try_again() {
 void Journal::decided(const JobId& id, std::uint32_t attempt, std::string json) {
   behind(AppendDecision{{.job_id = id,
                          .attempt = attempt,
-                         .at_ms = llorch::wall_ms(clock_.wall()),
+                         .at_ms = wall_ms(clock_.wall()),
                          .json = std::move(json)}});
 }
 
@@ -230,7 +230,7 @@ UpsertWorker row_of(const WorkerState& worker, WallTime now) {
   stored.model = told.model;
   stored.backend = told.backend;
   stored.status = static_cast<StoredWorker::Status>(worker.status);
-  stored.last_health_check_ms = stored.registered_at_ms = llorch::wall_ms(now);
+  stored.last_health_check_ms = stored.registered_at_ms = wall_ms(now);
   stored.metadata_json = metadata_of(worker);
   return {std::move(stored)};
 }
@@ -256,7 +256,7 @@ Task<Result<void>> Journal::key_changed(StoredKey key) {
 }
 
 void Journal::forget_old() {
-  behind(DeleteOlder{.before_ms = llorch::wall_ms(clock_.wall()) - limits::jobs_kept_ms,
+  behind(DeleteOlder{.before_ms = wall_ms(clock_.wall()) - limits::jobs_kept_ms,
                      .decisions_max = limits::decisions_max});
 }
 

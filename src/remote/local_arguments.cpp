@@ -8,10 +8,9 @@
 namespace llorch {
 namespace {
 
-using Kind = LocalCommand::Kind;
-
-CLI::App* command_of(CLI::App& app, LocalFlags& flags, Kind kind, const std::string& name,
-                     const std::string& description, const std::string& examples) {
+CLI::App* command_of(CLI::App& app, LocalFlags& flags, LocalCommand::Kind kind,
+                     const std::string& name, const std::string& description,
+                     const std::string& examples) {
   auto* const command = app.add_subcommand(name, description);
   command->add_option("--orchestrator-url", flags.orchestrator_url,
                       "where orchestratord is (default " + flags.command.orchestrator_url + ")");
@@ -27,16 +26,18 @@ CLI::App* command_of(CLI::App& app, LocalFlags& flags, Kind kind, const std::str
 
 void declare_local(CLI::App& app, LocalFlags& flags) {
   auto& to = flags.command;
-  auto* const up = command_of(app, flags, Kind::up, "up", "Start orchestratord on this machine",
-                              "  llorch up\n  llorch up --model smollm2\n");
+  auto* const up =
+      command_of(app, flags, LocalCommand::Kind::up, "up", "Start orchestratord on this machine",
+                 "  llorch up\n  llorch up --model smollm2\n");
   up->add_option("--model", to.model, "and a worker of this model, downloaded where needed");
-  command_of(app, flags, Kind::down, "down", "Stop orchestratord and the workers of this machine",
-             "  llorch down\n");
-  auto* const ps = command_of(app, flags, Kind::ps, "ps", "What runs on this machine",
+  command_of(app, flags, LocalCommand::Kind::down, "down",
+             "Stop orchestratord and the workers of this machine", "  llorch down\n");
+  auto* const ps = command_of(app, flags, LocalCommand::Kind::ps, "ps", "What runs on this machine",
                               "  llorch ps\n  llorch ps --json | jq '.processes[].name'\n");
   ps->add_flag("--json", to.json, "Print one JSON document");
   auto* const run = command_of(
-      app, flags, Kind::run, "run", "Ask a model on this machine: downloads, loads, answers",
+      app, flags, LocalCommand::Kind::run, "run",
+      "Ask a model on this machine: downloads, loads, answers",
       "  llorch run smollm2 \"Why is the sky blue?\"\n"
       "  git log -5 | llorch run qwen --system \"Summarise\"\n"
       "  llorch run hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q4_K_M \"Hello\" --temperature 0\n");
@@ -47,7 +48,7 @@ void declare_local(CLI::App& app, LocalFlags& flags) {
 
 Result<void> finish_local(LocalFlags& flags) {
   auto& command = flags.command;
-  if (command.kind != Kind::run) return {};
+  if (command.kind != LocalCommand::Kind::run) return {};
   if (command.infer.prompt.empty()) {
     if (::isatty(STDIN_FILENO) == 1) print_next("type the prompt, then Ctrl-D");
     command.infer.prompt = "-";

@@ -20,8 +20,6 @@ namespace llorch {
 namespace {
 
 namespace json = boost::json;
-using Kind = LocalCommand::Kind;
-
 // One run of a command: the programs and files it uses.
 class Local {
  public:
@@ -275,13 +273,13 @@ const LocalWorker* newcomer(const std::vector<LocalWorker>& before,
 Result<int> run_local_command(const PoolDriver& driver, const LocalCommand& command) {
   Local local(driver, command);
   switch (command.kind) {
-    case Kind::up:
+    case LocalCommand::Kind::up:
       return local.up();
-    case Kind::down:
+    case LocalCommand::Kind::down:
       return local.down();
-    case Kind::ps:
+    case LocalCommand::Kind::ps:
       return local.ps();
-    case Kind::run:
+    case LocalCommand::Kind::run:
       break;
   }
   return local.run();

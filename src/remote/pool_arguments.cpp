@@ -8,6 +8,7 @@
 
 #include "console/spelling.h"
 #include "protocol/json_parse.h"
+#include "remote/reply_fields.h"
 
 namespace llorch {
 namespace {
@@ -122,12 +123,6 @@ std::optional<std::uint64_t> whole_number(std::string_view text) {
   return value;
 }
 
-std::string text_at(const json::object& object, std::string_view key) {
-  const auto* const value = object.if_contains(key);
-  const auto* const text = value ? value->if_string() : nullptr;
-  return text ? std::string(*text) : std::string{};
-}
-
 // Fields of one backend that decide.
 struct Candidate {
   std::string name;
@@ -138,7 +133,7 @@ struct Candidate {
 };
 
 Candidate candidate_of(const json::object& backend) {
-  Candidate candidate{.name = text_at(backend, "name"), .reason = text_at(backend, "reason")};
+  Candidate candidate{.name = text_field(backend, "name"), .reason = text_field(backend, "reason")};
   if (const auto* value = backend.if_contains("available"); value && value->is_bool()) {
     candidate.available = value->get_bool();
   }

@@ -12,6 +12,7 @@
 #include "pool/catalog.h"
 #include "protocol/json_parse.h"
 #include "remote/pool_command.h"
+#include "remote/reply_fields.h"
 
 namespace llorch {
 namespace {
@@ -97,21 +98,15 @@ struct Listing {
   Model model;
 };
 
-std::string text_at(const json::object& object, std::string_view key) {
-  const auto* const value = object.if_contains(key);
-  const auto* const text = value ? value->if_string() : nullptr;
-  return text ? std::string(*text) : std::string{};
-}
-
 Model model_of(const json::object& entry, const fs::path& root) {
-  Model model{.sha256 = text_at(entry, "sha256")};
+  Model model{.sha256 = text_field(entry, "sha256")};
   const auto* const downloaded = entry.if_contains("downloaded");
   model.downloaded = downloaded && downloaded->is_bool() && downloaded->get_bool();
   const auto* const size = entry.if_contains("size_bytes");
   if (size && size->is_int64() && size->get_int64() > 0) {
     model.size_bytes = static_cast<std::uint64_t>(size->get_int64());
   }
-  const fs::path first = root / text_at(entry, "path");
+  const fs::path first = root / text_field(entry, "path");
   model.files.push_back(first);
   const auto* const extra = entry.if_contains("extra_files");
   if (extra == nullptr || !extra->is_array()) return model;
@@ -131,10 +126,10 @@ Result<Listing> list_model(const Place& place, const std::string& id) {
   if (models == nullptr || !models->is_array()) {
     return fail(Code::internal, place.name() + ": its catalog cannot be read");
   }
-  Listing listing{.root = text_at(*parsed, "root")};
+  Listing listing{.root = text_field(*parsed, "root")};
   for (const auto& each : models->get_array()) {
     const auto* const entry = each.if_object();
-    if (entry && text_at(*entry, "id") == id) listing.model = model_of(*entry, listing.root);
+    if (entry && text_field(*entry, "id") == id) listing.model = model_of(*entry, listing.root);
   }
   return listing;
 }
@@ -265,7 +260,7 @@ class Copying {
         place.pool({"models", "verify", command_.model, "--json"}, limits::ssh_install_ms);
     if (!text) return fail(text.error());
     const auto parsed = parse_json_object(*text);
-    return parsed ? text_at(*parsed, "sha256") : std::string{};
+    return parsed ? text_field(*parsed, "sha256") : std::string{};
   }
 
   // Into the catalog there, where it is the same.

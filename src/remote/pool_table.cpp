@@ -54,7 +54,7 @@ std::string_view trimmed(std::string_view line) {
 }
 
 // With their ends.
-std::vector<std::string_view> lines_of(std::string_view text) {
+std::vector<std::string_view> whole_lines(std::string_view text) {
   std::vector<std::string_view> lines;
   while (!text.empty()) {
     const auto end = text.find('\n');
@@ -118,7 +118,7 @@ Result<std::string> without_pool(std::string_view text, const std::string& name)
   if (wanted->erase(name) == 0) {
     return fail(Code::not_found, "pools." + name + ": is not in this file", "llorch host list");
   }
-  const auto lines = lines_of(text);
+  const auto lines = whole_lines(text);
   const auto header =
       std::ranges::find_if(lines, [&](std::string_view line) { return is_header_of(line, name); });
   if (header == lines.end()) return by_hand(name);

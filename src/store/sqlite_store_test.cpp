@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using Status = StoredJob::Status;
 
-StoredJob a_job(std::string id, std::string body = "{}") {
+StoredJob plain_job(std::string id, std::string body = "{}") {
   StoredJob job;
   job.job_id.value = std::move(id);
   job.body = std::move(body);
@@ -91,7 +91,7 @@ TEST_F(OnDisk, ManyWhoWaitShareACommit) {
         start.arrive_and_wait();
         for (int n = 0; n < each; ++n) {
           const auto id = std::to_string(thread) + "-" + std::to_string(n);
-          if (!put(*store, InsertJob{a_job(id)})) ++failed;
+          if (!put(*store, InsertJob{plain_job(id)})) ++failed;
         }
       });
     }
@@ -111,15 +111,15 @@ TEST_F(OnDisk, ManyWhoWaitShareACommit) {
 
 TEST_F(OnDisk, AWriteNobodyWaitsForIsWrittenByItself) {
   const auto store = open();
-  ASSERT_TRUE(store->write(InsertJob{a_job("1")}, {}));
+  ASSERT_TRUE(store->write(InsertJob{plain_job("1")}, {}));
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!has_job(*store, "1")) ASSERT_LT(std::chrono::steady_clock::now(), give_up);
 }
 
 TEST_F(OnDisk, WhatWasWrittenIsThereAfterARestart) {
   auto store = open();
-  ASSERT_TRUE(put(*store, InsertJob{a_job("waited")}));
-  ASSERT_TRUE(store->write(InsertJob{a_job("behind")}, {}));
+  ASSERT_TRUE(put(*store, InsertJob{plain_job("waited")}));
+  ASSERT_TRUE(store->write(InsertJob{plain_job("behind")}, {}));
   store.reset();
   store = open();
   EXPECT_TRUE(has_job(*store, "waited"));
@@ -201,9 +201,9 @@ TEST_F(OnDisk, OneRefusedWriteDoesNotSpoilTheOthersOfItsCommit) {
   const auto store = open();
   auto held = store->write(RemoveWorker{}, [&](const Result<void>&) { go.wait(); });
   ASSERT_TRUE(held);
-  auto first = begin(*store, InsertJob{a_job("1")});
-  auto again = begin(*store, InsertJob{a_job("1")});
-  auto second = begin(*store, InsertJob{a_job("2")});
+  auto first = begin(*store, InsertJob{plain_job("1")});
+  auto again = begin(*store, InsertJob{plain_job("1")});
+  auto second = begin(*store, InsertJob{plain_job("2")});
   go.count_down();
   EXPECT_TRUE(first.get());
   EXPECT_EQ(again.get().error().code, Code::conflict);
@@ -212,7 +212,7 @@ TEST_F(OnDisk, OneRefusedWriteDoesNotSpoilTheOthersOfItsCommit) {
 
 TEST_F(OnDisk, NobodyElseCanReadItsFiles) {
   const auto store = open();
-  ASSERT_TRUE(put(*store, InsertJob{a_job("1")}));
+  ASSERT_TRUE(put(*store, InsertJob{plain_job("1")}));
   EXPECT_EQ(mode_of(path_.parent_path()), 0700u);
   for (const char* suffix : {"", "-wal", "-shm", ".lock"}) {
     EXPECT_EQ(mode_of(path_.string() + suffix), 0600u) << suffix;
@@ -259,7 +259,8 @@ TEST_F(OnDisk, ADamagedFileIsNamedAndNeverReadAsSound) {
   {
     const auto store = open();
     for (int n = 0; n < 200; ++n) {
-      ASSERT_TRUE(store->write(InsertJob{a_job(std::to_string(n), std::string(3'000, 'b'))}, {}));
+      ASSERT_TRUE(
+          store->write(InsertJob{plain_job(std::to_string(n), std::string(3'000, 'b'))}, {}));
     }
   }
   std::string bytes = bytes_of_file(path_);
@@ -300,11 +301,11 @@ TEST_F(OnDisk, AFaultOfTheDiskIsToldAndHealsByItself) {
     SCOPED_TRACE(fault.name);
     fs::remove_all(path_.parent_path());
     auto store = open(FaultyDisk::vfs());
-    ASSERT_TRUE(put(*store, InsertJob{a_job("before")}));
+    ASSERT_TRUE(put(*store, InsertJob{plain_job("before")}));
     FaultyDisk::sync_fault = fault.sync_code;
     FaultyDisk::write_fault = fault.write_code;
     for (const char* id : {"1", "2"}) {
-      const auto during = put(*store, InsertJob{a_job(id, std::string(50'000, 'x'))});
+      const auto during = put(*store, InsertJob{plain_job(id, std::string(50'000, 'x'))});
       ASSERT_FALSE(during);
       EXPECT_EQ(during.error().code, fault.want) << during.error().message;
       EXPECT_FALSE(during.error().next.empty());
@@ -313,7 +314,7 @@ TEST_F(OnDisk, AFaultOfTheDiskIsToldAndHealsByItself) {
     EXPECT_TRUE(has_job(*store, "before"));
     EXPECT_TRUE(store->figures().failing);
     FaultyDisk::heal();
-    EXPECT_TRUE(put(*store, InsertJob{a_job("after")}));
+    EXPECT_TRUE(put(*store, InsertJob{plain_job("after")}));
     EXPECT_FALSE(store->figures().failing);
     store = nullptr;
     store = open();
@@ -326,7 +327,7 @@ TEST_F(OnDisk, WhatIsWrittenBehindWaitsForTheDisk) {
   const auto store = open(FaultyDisk::vfs());
   FaultyDisk::write_fault = SQLITE_FULL;
   for (int n = 0; n < 100; ++n) {
-    ASSERT_TRUE(store->write(InsertJob{a_job(std::to_string(n))}, {}));
+    ASSERT_TRUE(store->write(InsertJob{plain_job(std::to_string(n))}, {}));
   }
   EXPECT_EQ(store->flush().error().code, Code::insufficient_storage);
   EXPECT_EQ(store->figures().waiting, 100u);
@@ -342,13 +343,13 @@ TEST_F(OnDisk, WhatIsWrittenBehindWaitsForTheDisk) {
 
 TEST_F(OnDisk, OnlyWhatIsWaitedForIsSynced) {
   const auto store = open(FaultyDisk::vfs());
-  ASSERT_TRUE(put(*store, InsertJob{a_job("1")}));
+  ASSERT_TRUE(put(*store, InsertJob{plain_job("1")}));
   FaultyDisk::sync_fault = SQLITE_IOERR_FSYNC;
-  ASSERT_TRUE(store->write(InsertJob{a_job("2")}, {}));
+  ASSERT_TRUE(store->write(InsertJob{plain_job("2")}, {}));
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!has_job(*store, "2")) ASSERT_LT(std::chrono::steady_clock::now(), give_up);
   EXPECT_EQ(store->flush().error().code, Code::internal);
-  EXPECT_EQ(put(*store, InsertJob{a_job("3")}).error().code, Code::internal);
+  EXPECT_EQ(put(*store, InsertJob{plain_job("3")}).error().code, Code::internal);
   FaultyDisk::heal();
   EXPECT_TRUE(store->flush() && has_job(*store, "2"));
 }
@@ -360,13 +361,13 @@ TEST_F(OnDisk, AFaultAtAnyWriteLeavesNothingHalfWritten) {
     SCOPED_TRACE(writes);
     fs::remove_all(path_.parent_path());
     auto store = open(FaultyDisk::vfs());
-    ASSERT_TRUE(put(*store, InsertJob{a_job("0", std::string(20'000, 'x'))}));
+    ASSERT_TRUE(put(*store, InsertJob{plain_job("0", std::string(20'000, 'x'))}));
     FaultyDisk::writes_left = writes;
     FaultyDisk::write_fault = SQLITE_IOERR_WRITE;
     std::vector<std::string> kept = {"0"};
     std::vector<std::string> lost;
     for (const char* id : {"1", "2", "3"}) {
-      const bool done = put(*store, InsertJob{a_job(id, std::string(20'000, 'y'))}).has_value();
+      const bool done = put(*store, InsertJob{plain_job(id, std::string(20'000, 'y'))}).has_value();
       (done ? kept : lost).emplace_back(id);
     }
     FaultyDisk::heal();
@@ -386,8 +387,8 @@ TEST_F(OnDisk, AFaultAtAnyWriteLeavesNothingHalfWritten) {
 TEST_F(OnDisk, WhatCannotBeWrittenAtTheEndIsGivenUp) {
   auto store = open(FaultyDisk::vfs());
   FaultyDisk::write_fault = SQLITE_FULL;
-  ASSERT_TRUE(store->write(InsertJob{a_job("1")}, {}));
-  auto waited = begin(*store, InsertJob{a_job("2")});
+  ASSERT_TRUE(store->write(InsertJob{plain_job("1")}, {}));
+  auto waited = begin(*store, InsertJob{plain_job("2")});
   store = nullptr;
   EXPECT_EQ(waited.get().error().code, Code::insufficient_storage);
   FaultyDisk::heal();
@@ -399,11 +400,11 @@ TEST_F(OnDisk, ADatabaseThatAnotherProgramHoldsIsATimeout) {
   const auto store = open();
   auto other = Database::open(path_, Database::Mode::existing);
   ASSERT_TRUE(other && other->execute("BEGIN IMMEDIATE"));
-  const auto during = put(*store, InsertJob{a_job("1")});
+  const auto during = put(*store, InsertJob{plain_job("1")});
   ASSERT_FALSE(during);
   EXPECT_EQ(during.error().code, Code::timeout);
   other->roll_back();
-  EXPECT_TRUE(put(*store, InsertJob{a_job("1")}));
+  EXPECT_TRUE(put(*store, InsertJob{plain_job("1")}));
 }
 
 // A prompt of every size: within a page, over several, and beside others that stay.
@@ -417,9 +418,9 @@ TEST_F(OnDisk, APromptIsGoneFromEveryFileOnceItsJobHasEnded) {
     const std::size_t bytes = n % 3 == 0 ? random() % 20'000 : random() % 900;
     while (body.size() < bytes + canary.size()) body += canary;
     ids.push_back(std::to_string(n));
-    ASSERT_TRUE(store->write(InsertJob{a_job(ids.back(), body)}, {}));
+    ASSERT_TRUE(store->write(InsertJob{plain_job(ids.back(), body)}, {}));
   }
-  ASSERT_TRUE(put(*store, InsertJob{a_job("stays", "another prompt")}) && store->wipe());
+  ASSERT_TRUE(put(*store, InsertJob{plain_job("stays", "another prompt")}) && store->wipe());
   ASSERT_NE(bytes_of_file(path_).find(canary), std::string::npos);
   std::ranges::shuffle(ids, random);
   for (std::size_t n = 0; n < ids.size(); ++n) {

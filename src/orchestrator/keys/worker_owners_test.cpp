@@ -5,17 +5,17 @@
 namespace llorch {
 namespace {
 
-constexpr std::int64_t now = 1'800'000'000'000;
+constexpr std::int64_t made_at_ms = 1'800'000'000'000;
 
 class WorkerOwnersTest : public testing::Test {
  protected:
   Identity worker(const char* name) {
-    auto fresh = keys.make({.name = name, .role = "worker"}, now);
+    auto fresh = keys.make({.name = name, .role = "worker"}, made_at_ms);
     EXPECT_TRUE(fresh);
     keys.put(fresh->row);
-    return *keys.identify("Bearer " + fresh->secret, now);
+    return *keys.identify("Bearer " + fresh->secret, made_at_ms);
   }
-  bool claims(const Identity& by) { return owners.claim("w1", by, keys, now).has_value(); }
+  bool claims(const Identity& by) { return owners.claim("w1", by, keys, made_at_ms).has_value(); }
   bool speaks(const Identity& by) { return owners.check("w1", by).has_value(); }
 
   KeyRing keys{"a-token-of-16-characters"};
@@ -38,7 +38,7 @@ TEST_F(WorkerOwnersTest, OnlyTheKeyThatRegisteredAWorkerSpeaksForIt) {
 // clause: O-27
 TEST_F(WorkerOwnersTest, AnotherKeyTakesOverOnceTheOwnersIsRevoked) {
   const auto own = worker("own"), other = worker("other");
-  ASSERT_TRUE(claims(own) && keys.revoke(own.key_id(), now));
+  ASSERT_TRUE(claims(own) && keys.revoke(own.key_id(), made_at_ms));
   EXPECT_TRUE(claims(other) && speaks(other));
 }
 
