@@ -39,6 +39,11 @@ endif()
 if(LLORCH_SANITIZE)
   add_compile_options(-fsanitize=${LLORCH_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${LLORCH_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # A check at every use of a pointer is two fifths of g++'s time here. ASan stops at a null pointer
+    # all the same, and the fuzz targets, built by clang, keep both.
+    add_compile_options(-fno-sanitize=null,alignment)
+  endif()
 endif()
 if(LLORCH_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)  # or libFuzzer is blind to our libraries
