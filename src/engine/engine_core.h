@@ -91,7 +91,7 @@ class EngineCore {
   std::vector<Slot> slots_;
   std::list<std::shared_ptr<Run>> runs_;   // every run that is not over, oldest first
   std::vector<std::int32_t> output_rows_;  // per slot: its row with logits in the batch, or -1
-  EngineLoad totals_;                      // the counters only
+  EngineLoad totals_;                      // the counters, and since when it waits
 };
 
 }  // namespace llorch
