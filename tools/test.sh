@@ -26,7 +26,7 @@ case "${1:-all}" in
     heading "unit tests"
     ctest --test-dir build/dev --output-on-failure -j "$(cores)" </dev/null
     heading "tests of the tools, end to end"
-    run_pytest tools tests/e2e
+    run_pytest tools tests/promises tests/e2e
     ;;
   promises | soak)
     heading "build release"

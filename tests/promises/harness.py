@@ -129,12 +129,14 @@ def program(name):
 
 
 def fake_worker_program():
-    """The worker's HTTP over an engine without a model; tests build it, releases do not ship it."""
-    places = [bin_dir().parent / "tests", *(REPOSITORY / "build").glob("*/tests")]
-    found = [place / "llorch-fake-worker" for place in places]
+    """The worker's HTTP over an engine without a model: beside the programs, else the dev build's.
+
+    Releases do not ship it, and never another preset's: a sanitizer's memory and time are not ours.
+    """
     if given := os.environ.get("LLORCH_FAKE_WORKER"):
-        found = [pathlib.Path(given).resolve()]
-    for path in found:
+        return pathlib.Path(given).resolve()
+    for build in (bin_dir().parent, REPOSITORY / "build/dev"):
+        path = build / "tests/llorch-fake-worker"
         if path.exists():
             return path
     raise Missing("no llorch-fake-worker: cmake --build build/dev --target llorch-fake-worker")
