@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up, dev build and tests.
-#   tools/test.sh            unit tests (ctest), then the real programs end to end (pytest)
+#   tools/test.sh            unit tests (ctest), the real programs end to end (pytest), then kills and cancels
 #   tools/test.sh promises   tests/promises: prints each figure against its target
 #   tools/test.sh soak       the same with the long counts
 set -euo pipefail
@@ -27,6 +27,8 @@ case "${1:-all}" in
     ctest --test-dir build/dev --output-on-failure -j "$(cores)" </dev/null
     heading "tests of the tools, end to end"
     run_pytest tools tests/promises tests/e2e
+    heading "kills, drain and cancels, a tenth of the promises' counts"
+    .venv/bin/python tests/promises/run.py --scale ci --only R1,R3,R4,R5,R13 --strict </dev/null
     ;;
   promises | soak)
     heading "build release"
