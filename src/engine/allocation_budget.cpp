@@ -2,6 +2,9 @@
 
 #include <cassert>
 #include <cstdlib>
+#include <ctime>
+
+#include "base/limits.h"
 
 namespace llorch {
 namespace {
@@ -9,23 +12,33 @@ namespace {
 struct Budget {
   bool active = false;
   bool spent = false;
-  std::size_t bytes_left = 0;
+  std::size_t bytes = 0;
+  std::size_t bytes_max = 0;
   unsigned until_look = 0;  // allocations before the clock is read again
-  std::chrono::steady_clock::time_point deadline;
+  std::chrono::nanoseconds deadline{};
 };
 thread_local Budget budget;
 
 constexpr unsigned allocations_between_looks = 64;
+// A JSON array of a whole body has a value in two bytes, and its destructor lists them, 16 bytes
+// each.
+constexpr std::size_t huge_bytes = 2 * (limits::body_bytes_max / 2) * 16;
+
+std::chrono::nanoseconds processor_time() {
+  timespec used{};
+  if (::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) != 0) return {};
+  return std::chrono::seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
+}
 
 void charge(std::size_t bytes) {
   if (!budget.active) return;
-  if (!budget.spent && budget.until_look-- == 0) {
+  budget.bytes += bytes;
+  if (budget.until_look-- == 0) {
     budget.until_look = allocations_between_looks;
-    budget.spent = std::chrono::steady_clock::now() > budget.deadline;
+    budget.spent = budget.spent || processor_time() > budget.deadline;
   }
-  if (bytes > budget.bytes_left) budget.spent = true;
-  if (budget.spent) throw AllocationBudgetSpent{};
-  budget.bytes_left -= bytes;
+  budget.spent = budget.spent || budget.bytes > budget.bytes_max;
+  if (budget.spent && bytes >= huge_bytes) throw AllocationBudgetSpent{};
 }
 
 void* allocate(std::size_t bytes, std::size_t alignment) {
@@ -45,18 +58,17 @@ void* allocate(std::size_t bytes, std::size_t alignment) {
 AllocationBudget::AllocationBudget(std::size_t bytes, std::chrono::milliseconds time) {
   assert(!budget.active);
   budget = {.active = true,
-            .spent = false,
-            .bytes_left = bytes,
+            .bytes_max = bytes,
             .until_look = allocations_between_looks,
-            .deadline = std::chrono::steady_clock::now() + time};
+            .deadline = processor_time() + time};
 }
 
 AllocationBudget::~AllocationBudget() {
   budget.active = false;
 }
 
-bool AllocationBudget::spent() const {
-  return budget.spent;
+void AllocationBudget::check() {
+  if (budget.active && budget.spent) throw AllocationBudgetSpent{};
 }
 
 }  // namespace llorch

@@ -1,6 +1,7 @@
-// A bound on the time and memory of foreign code that has none of its own: while one is alive,
-// every operator new on this thread first asks whether the budget is spent, and throws if so. The
-// Jinja interpreter allocates on every statement and every loop turn, so it cannot run on.
+// A bound on the time and memory of foreign code that has none of its own, the Jinja interpreter:
+// while one is alive, every operator new on this thread counts. What is spent shows where the
+// interpreter asks, before each statement; not at an allocation, for a destructor may make one and
+// must not throw. Only one so huge that no destructor makes it is refused where it is.
 // Threads: guards the thread that made it. Lifetime: a scope; they do not nest.
 #pragma once
 
@@ -17,13 +18,14 @@ class AllocationBudgetSpent final : public std::bad_alloc {
 
 class AllocationBudget {
  public:
+  // `time`: of this thread's processor, so that a busy machine refuses nothing.
   AllocationBudget(std::size_t bytes, std::chrono::milliseconds time);
   ~AllocationBudget();
   AllocationBudget(const AllocationBudget&) = delete;
   AllocationBudget& operator=(const AllocationBudget&) = delete;
 
-  // True when an allocation has been refused.
-  bool spent() const;
+  // Errors: throws AllocationBudgetSpent if this thread's budget, where it has one, is spent.
+  static void check();
 };
 
 }  // namespace llorch

@@ -3,6 +3,7 @@
 #include <chat.h>
 #include <chrono>
 #include <exception>
+#include <jinja/runtime.h>
 #include <llama.h>
 #include <log.h>
 #include <regex>
@@ -82,14 +83,17 @@ GrammarSpec grammar_spec(const common_chat_params& rendered, const Vocabulary& v
   return spec;
 }
 
-// llama.cpp's common library logs the text of answers that do not parse. What matters of what it
-// says comes back as an exception.
-void silence_library() {
-  static const bool silent = [] {
+// llama.cpp's common library logs the text of answers that do not parse; what matters of what it
+// says comes back as an exception. And its interpreter asks before each statement if it may go on.
+void prepare_library() {
+  static const bool prepared = [] {
     common_log_set_verbosity_thold(-1);
+#if defined(LLORCH_LLAMA_PATCHED)
+    jinja::may_go_on = AllocationBudget::check;
+#endif
     return true;
   }();
-  static_cast<void>(silent);
+  static_cast<void>(prepared);
 }
 
 // The library builds the calls' grammar while it renders, so a tool may be what it dislikes.
@@ -140,7 +144,7 @@ struct ChatFormat::Templates {
 ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary,
                        const std::string& jinja)
     : vocabulary_(vocabulary), controls_(vocabulary.control_texts()), source_("gguf") {
-  silence_library();
+  prepare_library();
   const char* const own = llama_model_chat_template(model, nullptr);
   if (own == nullptr && jinja.empty()) {
     refusal_ = "the model file has none";

@@ -3,11 +3,13 @@
 #include "engine/chat_format.h"
 
 #include <algorithm>
+#include <chat.h>
 #include <chrono>
 #include <cstdlib>
 #include <gtest/gtest.h>
 #include <llama.h>
 
+#include "engine/allocation_budget.h"
 #include "engine/llama_handles.h"
 
 namespace llorch {
@@ -220,6 +222,29 @@ TEST_F(ChatFormatOnARealVocabulary, GivesContentAsItComes) {
   }
   EXPECT_EQ(told, 1'000'000u);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{2});
+}
+
+// A destructor of the library's JSON allocates: one that threw would end the process.
+TEST_F(ChatFormatOnARealVocabulary, ABudgetMayEndAnywhereInARendering) {
+  const auto known = format();  // prepares the library
+  const auto templates = common_chat_templates_init(model_.get(), "");
+  common_chat_templates_inputs inputs;
+  inputs.messages.resize(2);
+  inputs.messages.front() = {.role = "system", .content = "Be short."};
+  inputs.messages.back() = {.role = "user", .content = std::string(12'000, 'x')};
+  int refused = 0;
+  int done = 0;
+  for (std::size_t bytes = 100; done < 3 && refused < 10'000; bytes += 10'007) {
+    const AllocationBudget budget(bytes, std::chrono::seconds{10});
+    try {
+      common_chat_templates_apply(templates.get(), inputs);
+      ++done;
+    } catch (const std::exception&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 10);
+  EXPECT_EQ(done, 3);
 }
 
 }  // namespace
