@@ -1,5 +1,5 @@
-// third_party/patches/0004: attention computed in tiles leaves out no row, whatever the threads
-// share.
+// third_party/patches/0004 and 0005: attention computed in tiles leaves out no row and lets no row
+// see what its mask hides, whatever the threads share.
 #include <cmath>
 #include <cstdint>
 #include <ggml-cpu.h>
@@ -13,11 +13,27 @@
 namespace llorch {
 namespace {
 
-constexpr std::int64_t width = 64, heads = 9, key_heads = 3, cells = 130;
+constexpr std::int64_t width = 64, heads = 9, key_heads = 3, cells = 200;
 
 struct Attention {
   std::vector<float> queries, keys, values, result;  // result: [rows][heads][width]
 };
+
+// A row sees the cells up to its place, as in a prompt: the first row one, the last one all.
+std::int64_t visible(std::int64_t row, std::int64_t rows) {
+  return 1 + (cells - 1) * row / (rows - 1);
+}
+
+ggml_tensor* causal_mask(ggml_context* context, std::int64_t rows) {
+  auto* const mask = ggml_new_tensor_2d(context, GGML_TYPE_F16, cells, rows);
+  auto* out = static_cast<ggml_fp16_t*>(mask->data);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t cell = 0; cell < cells; ++cell) {
+      *out++ = ggml_fp32_to_fp16(cell < visible(row, rows) ? 0.0F : -INFINITY);
+    }
+  }
+  return mask;
+}
 
 Attention attend(std::int64_t rows, int threads) {
   const auto context = ggml_scratch();
@@ -37,7 +53,8 @@ Attention attend(std::int64_t rows, int threads) {
       copy->push_back(ggml_fp16_to_fp32(halves[i]));
     }
   }
-  auto* const out = ggml_flash_attn_ext(context.get(), q, k, v, nullptr, 0.125F, 0, 0);
+  auto* const mask = causal_mask(context.get(), rows);
+  auto* const out = ggml_flash_attn_ext(context.get(), q, k, v, mask, 0.125F, 0, 0);
   auto* const graph = ggml_new_graph(context.get());
   ggml_build_forward_expand(graph, out);
   EXPECT_EQ(ggml_graph_compute_with_ctx(context.get(), graph, threads), GGML_STATUS_SUCCESS);
@@ -52,7 +69,7 @@ std::vector<double> expected(const Attention& of, std::int64_t rows, std::int64_
   const auto first = static_cast<std::size_t>(head / (heads / key_heads) * cells * width);
   std::vector<double> sums(width);
   double total = 0;
-  for (std::size_t cell = 0; cell < cells; ++cell) {
+  for (std::size_t cell = 0; cell < static_cast<std::size_t>(visible(row, rows)); ++cell) {
     const auto at = first + cell * width;
     double score = 0;
     for (std::size_t i = 0; i < width; ++i) score += query[i] * of.keys[at + i];
@@ -70,9 +87,11 @@ TEST(AttentionTiles, ComputeEveryRowTheSameForAnyNumberOfThreads) {
     const auto alone = attend(rows, 1);
     for (const int threads : {2, 3, 7}) EXPECT_EQ(attend(rows, threads).result, alone.result);
     for (const std::int64_t head : {0, 4, 8}) {
-      const auto want = expected(alone, rows, rows - 1, head);
-      const auto at = static_cast<std::size_t>(((rows - 1) * heads + head) * width);
-      for (std::size_t i = 0; i < width; ++i) EXPECT_NEAR(alone.result[at + i], want[i], 2e-3);
+      for (const std::int64_t row : {std::int64_t{1}, rows / 2, rows - 1}) {
+        const auto want = expected(alone, rows, row, head);
+        const auto at = static_cast<std::size_t>((row * heads + head) * width);
+        for (std::size_t i = 0; i < width; ++i) EXPECT_NEAR(alone.result[at + i], want[i], 2e-3);
+      }
     }
   }
 }
