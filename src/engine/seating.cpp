@@ -106,8 +106,8 @@ std::optional<SlotMove> choose_move(const std::vector<Slot>& slots, const CopyCo
   const auto* const run = highest > lowest ? slots[highest].run.get() : nullptr;
   if (run == nullptr || !run->decoding() || run->request.deterministic) return std::nullopt;
   auto gap = lowest;
-  while (slots[gap].run) ++gap;
-  if (gap > highest) return std::nullopt;
+  while (gap < highest && slots[gap].run) ++gap;
+  if (gap == highest) return std::nullopt;
   // Computed apart it costs about a third of a step more, for as long as it goes on.
   if (copy.copy_ms(run->evaluated) > steps_foreseen * decode_ms / 3) return std::nullopt;
   return SlotMove{static_cast<std::int32_t>(highest), static_cast<std::int32_t>(gap)};

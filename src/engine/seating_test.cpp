@@ -112,6 +112,14 @@ TEST(ChooseMove, ClosesAGapWithTheHighestDecodingJob) {
   EXPECT_FALSE(choose_move(slots, unknown_cost, 30)) << "its cells grow by hundreds a step";
 }
 
+TEST(ChooseMove, LooksForNoGapPastTheLastSlot) {
+  std::vector<Slot> slots;
+  slots.reserve(3);
+  slots.push_back(left({}));
+  for (int i = 0; i < 2; ++i) slots.push_back(busy(tokens_from(0, 40), 40, SlotPhase::decode));
+  EXPECT_FALSE(choose_move(slots, unknown_cost, 30));
+}
+
 TEST(ChooseMove, NeverForMoreThanItSaves) {
   std::vector<Slot> slots{busy(tokens_from(0, 9), 9, SlotPhase::decode), left({}),
                           busy(tokens_from(0, 4000), 4000, SlotPhase::decode)};
