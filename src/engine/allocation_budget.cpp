@@ -1,8 +1,10 @@
 #include "engine/allocation_budget.h"
 
 #include <cassert>
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
+#include <pthread.h>
 
 #include "base/limits.h"
 
@@ -14,15 +16,25 @@ struct Budget {
   bool spent = false;
   std::size_t bytes = 0;
   std::size_t bytes_max = 0;
-  unsigned until_look = 0;  // allocations before the clock is read again
+  unsigned until_look = 0;  // at the clock
   std::chrono::nanoseconds deadline{};
+  std::uintptr_t stack_floor = 0;  // no deeper
 };
 thread_local Budget budget;
 
-constexpr unsigned allocations_between_looks = 64;
-// A JSON array of a whole body has a value in two bytes, and its destructor lists them, 16 bytes
-// each.
+constexpr unsigned between_looks = 64;
+constexpr unsigned question_counts = 4;  // as so many allocations
+// Twice what a destructor may ask for: it lists the values of a JSON array, 16 bytes each, and a
+// body has room for one in every two bytes.
 constexpr std::size_t huge_bytes = 2 * (limits::body_bytes_max / 2) * 16;
+static_assert(huge_bytes <= limits::template_bytes_max);
+
+// A build without our patches has nobody who asks: better a rare end of the process than a hang.
+#if defined(LLORCH_LLAMA_PATCHED)
+constexpr bool is_asked = true;
+#else
+constexpr bool is_asked = false;
+#endif
 
 std::chrono::nanoseconds processor_time() {
   timespec used{};
@@ -30,15 +42,38 @@ std::chrono::nanoseconds processor_time() {
   return std::chrono::seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
 }
 
+// A quarter of this thread's stack stays for what the interpreter calls.
+std::uintptr_t stack_floor() {
+  void* lowest = nullptr;
+  std::size_t bytes = 0;
+#if defined(__linux__)
+  pthread_attr_t attributes;
+  if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) return 0;
+  const bool known = ::pthread_attr_getstack(&attributes, &lowest, &bytes) == 0;
+  ::pthread_attr_destroy(&attributes);
+  if (!known) return 0;
+#elif defined(__APPLE__)
+  bytes = ::pthread_get_stacksize_np(::pthread_self());
+  lowest = static_cast<char*>(::pthread_get_stackaddr_np(::pthread_self())) - bytes;
+#endif
+  return reinterpret_cast<std::uintptr_t>(lowest) + bytes / 4;
+}
+
+void count(unsigned steps) {
+  if (budget.until_look > steps) {
+    budget.until_look -= steps;
+    return;
+  }
+  budget.until_look = between_looks;
+  budget.spent = budget.spent || processor_time() > budget.deadline;
+}
+
 void charge(std::size_t bytes) {
   if (!budget.active) return;
+  count(1);
   budget.bytes += bytes;
-  if (budget.until_look-- == 0) {
-    budget.until_look = allocations_between_looks;
-    budget.spent = budget.spent || processor_time() > budget.deadline;
-  }
   budget.spent = budget.spent || budget.bytes > budget.bytes_max;
-  if (budget.spent && bytes >= huge_bytes) throw AllocationBudgetSpent{};
+  if (budget.spent && (bytes >= huge_bytes || !is_asked)) throw AllocationBudgetSpent{};
 }
 
 void* allocate(std::size_t bytes, std::size_t alignment) {
@@ -59,8 +94,9 @@ AllocationBudget::AllocationBudget(std::size_t bytes, std::chrono::milliseconds 
   assert(!budget.active);
   budget = {.active = true,
             .bytes_max = bytes,
-            .until_look = allocations_between_looks,
-            .deadline = processor_time() + time};
+            .until_look = between_looks,
+            .deadline = processor_time() + time,
+            .stack_floor = stack_floor()};
 }
 
 AllocationBudget::~AllocationBudget() {
@@ -68,7 +104,10 @@ AllocationBudget::~AllocationBudget() {
 }
 
 void AllocationBudget::check() {
-  if (budget.active && budget.spent) throw AllocationBudgetSpent{};
+  if (!budget.active) return;
+  count(question_counts);
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (budget.spent || here < budget.stack_floor) throw AllocationBudgetSpent{};
 }
 
 }  // namespace llorch

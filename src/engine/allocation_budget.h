@@ -1,7 +1,7 @@
-// A bound on the time and memory of foreign code that has none of its own, the Jinja interpreter:
-// while one is alive, every operator new on this thread counts. What is spent shows where the
-// interpreter asks, before each statement; not at an allocation, for a destructor may make one and
-// must not throw. Only one so huge that no destructor makes it is refused where it is.
+// A bound on the time, memory and stack of foreign code that has none of its own, the Jinja
+// interpreter: while one is alive, every operator new on this thread counts. What is spent shows
+// where the interpreter asks (third_party/patches/0006); not at an allocation, for a destructor may
+// make one and must not throw. Only one so huge that no destructor makes it is refused where it is.
 // Threads: guards the thread that made it. Lifetime: a scope; they do not nest.
 #pragma once
 
@@ -24,7 +24,7 @@ class AllocationBudget {
   AllocationBudget(const AllocationBudget&) = delete;
   AllocationBudget& operator=(const AllocationBudget&) = delete;
 
-  // Errors: throws AllocationBudgetSpent if this thread's budget, where it has one, is spent.
+  // Errors: throws AllocationBudgetSpent if this thread has a budget and it is spent.
   static void check();
 };
 

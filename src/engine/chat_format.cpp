@@ -110,7 +110,9 @@ std::unexpected<Error> refused_by_template(const std::string& why, bool tools) {
 common_chat_params apply(const common_chat_templates* templates,
                          const common_chat_templates_inputs& inputs) {
   const auto budget = template_budget();
-  return common_chat_templates_apply(templates, inputs);
+  auto rendered = common_chat_templates_apply(templates, inputs);
+  AllocationBudget::check();  // the library goes on after some exceptions, with half a result
+  return rendered;
 }
 
 common_chat_templates_inputs hello() {
@@ -156,6 +158,7 @@ ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary,
       {
         const auto budget = template_budget();
         templates_->library = common_chat_templates_init(model, jinja);
+        AllocationBudget::check();
       }
       static_cast<void>(apply(templates_->library.get(), hello()));
       knows_tools_ = makes_tool_calls(templates_->library.get());

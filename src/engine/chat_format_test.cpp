@@ -224,6 +224,59 @@ TEST_F(ChatFormatOnARealVocabulary, GivesContentAsItComes) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{2});
 }
 
+#if defined(LLORCH_LLAMA_PATCHED)  // else nobody asks
+
+// A client's grammar or schema that the library would follow for ever, or until memory is gone.
+// clause: W-29
+TEST_F(ChatFormatOnARealVocabulary, RefusesAGrammarThatDoesNotEnd) {
+  std::string doubled;
+  for (int i = 0; i < 60; ++i) {
+    const auto next = "r" + std::to_string(i + 1);
+    doubled += (i == 0 ? "root" : "r" + std::to_string(i)) + " ::= " + next + " | " + next + "\n";
+  }
+  EXPECT_TRUE(
+      Grammar::compile({.gbnf = doubled + "r60 ::= \"x\"", .field = "grammar"}, *vocabulary_))
+      << "it ends, only not if every path to a rule is walked";
+  for (const char* gbnf : {"root ::= a root \"z\" | \"x\"\na ::= \"y\"?",
+                           "root ::= a b\na ::= c c\nc ::= | \"y\"\nb ::= a root"}) {
+    EXPECT_FALSE(Grammar::compile({.gbnf = gbnf, .field = "grammar"}, *vocabulary_)) << gbnf;
+  }
+  const auto circle = grammar_of_format(
+      {.kind = OutputFormat::Kind::json_schema,
+       .source = R"({"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"$ref":"#/$defs/a"}}})"});
+  ASSERT_TRUE(circle) << circle.error().message;
+  EXPECT_TRUE(holds(*circle, "{}")) << circle->gbnf;
+}
+
+// Each further "a" doubles the ways to read the text.
+TEST_F(ChatFormatOnARealVocabulary, GivesUpAGrammarWithTooManyReadings) {
+  auto grammar = Grammar::compile(
+      {.gbnf = "root ::= \"a\" root \"b\" | \"a\" root \"c\" | \"x\"", .field = "grammar"},
+      *vocabulary_);
+  ASSERT_TRUE(grammar) << grammar.error().message;
+  const auto a = vocabulary_->tokenize("a", false, false).value();
+  ASSERT_EQ(a.size(), 1U);
+  int taken = 0;
+  while (taken < 100 && grammar->accept(a.front())) ++taken;
+  EXPECT_GT(taken, 5);
+  EXPECT_LT(taken, 20);
+  EXPECT_TRUE(grammar->overrun());
+}
+
+// The library's parser recurses for each bracket, on the engine's thread.
+TEST_F(ChatFormatOnARealVocabulary, ReadsAnAnswerHoweverDeepItsBracketsNest) {
+  const auto chat = format();
+  ChatPrompt prompt;
+  prompt.messages.push_back({.role = "user", .content = "Nest."});
+  const auto made =
+      chat.render(prompt, parsed({.kind = OutputFormat::Kind::json_object, .source = {}}));
+  ASSERT_TRUE(made) << made.error().message;
+  const std::string deep = "{\"a\":" + std::string(200'000, '[');
+  std::string content;
+  for (const auto& delta : made->parser->feed(deep, true)) content += delta.content;
+  EXPECT_EQ(content, deep) << "no answer is lost";
+}
+
 // A destructor of the library's JSON allocates: one that threw would end the process.
 TEST_F(ChatFormatOnARealVocabulary, ABudgetMayEndAnywhereInARendering) {
   const auto known = format();  // prepares the library
@@ -232,12 +285,13 @@ TEST_F(ChatFormatOnARealVocabulary, ABudgetMayEndAnywhereInARendering) {
   inputs.messages.resize(2);
   inputs.messages.front() = {.role = "system", .content = "Be short."};
   inputs.messages.back() = {.role = "user", .content = std::string(12'000, 'x')};
+  const auto whole = common_chat_templates_apply(templates.get(), inputs).prompt;
   int refused = 0;
   int done = 0;
   for (std::size_t bytes = 100; done < 3 && refused < 10'000; bytes += 10'007) {
     const AllocationBudget budget(bytes, std::chrono::seconds{10});
     try {
-      common_chat_templates_apply(templates.get(), inputs);
+      EXPECT_EQ(common_chat_templates_apply(templates.get(), inputs).prompt, whole);
       ++done;
     } catch (const std::exception&) {
       ++refused;
@@ -246,6 +300,40 @@ TEST_F(ChatFormatOnARealVocabulary, ABudgetMayEndAnywhereInARendering) {
   EXPECT_GT(refused, 10);
   EXPECT_EQ(done, 3);
 }
+
+std::string runaway(const std::string& piece) {
+  return "{% for m in messages %}{{ m.content }}{% endfor %}" + piece;
+}
+
+// clause: W-36
+TEST_F(ChatFormatOnARealVocabulary, EndsATemplateThatRunsAway) {
+  const std::string doubled = "{% set a = [a, a] %}";
+  std::string shared = "{% set a = [1, 1] %}";
+  for (int i = 0; i < 50; ++i) shared += doubled;
+  const std::string macro = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}";
+  const std::vector<std::string> pieces = {
+      "{% for i in range(1000000000000) %}{% endfor %}",
+      "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+      "{{ 'xy' * 1000000000000 }}",
+      "{{ ('x ' * 4000000).split(' ') | length }}",
+      "{{ ('x ' * 4000000) | replace('x', 'yy') | length }}",
+      "{{ range(100000) | list | tojson(indent=10000000) | length }}",
+      "{{ " + std::string(60'000, '(') + "1" + std::string(60'000, ')') + " }}",
+      shared + "{{ a | tojson }}",
+      macro,
+  };
+  for (const auto& piece : pieces) {
+    const auto began = std::chrono::steady_clock::now();
+    const auto made = format(runaway(piece));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+    EXPECT_NE(made.source(), "gguf") << piece.substr(0, 80);
+    EXPECT_FALSE(made.refusal().empty()) << piece.substr(0, 80);
+    EXPECT_LT(took.count(), 20) << piece.substr(0, 80);
+  }
+  EXPECT_EQ(format(runaway("")).source(), "gguf");
+}
+
+#endif
 
 }  // namespace
 }  // namespace llorch
