@@ -68,11 +68,15 @@ Answer::Step Answer::next(std::span<const float> logits) {
   Step step;
   const auto token = draw(logits);
   // A grammar that allows nothing more is complete.
-  if (!token || (!ignore_eos_ && vocabulary_.ends_generation(*token))) {
-    step.end = finish(StopReason::EOS);
+  const bool ends = !token || (!ignore_eos_ && vocabulary_.ends_generation(*token)) ||
+                    (grammar_ && !grammar_->accept(*token));
+  if (grammar_ && grammar_->overrun()) {
+    step.failure = Error{.code = Code::invalid_request,
+                         .message = "the grammar can read the answer in too many ways",
+                         .next = "write it without alternatives that begin alike and recurse"};
     return step;
   }
-  if (grammar_ && !grammar_->accept(*token)) {
+  if (ends) {
     step.end = finish(StopReason::EOS);
     return step;
   }

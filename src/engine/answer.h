@@ -29,6 +29,7 @@ class Answer {
   const std::vector<ChatDelta>& resumed_deltas() const { return resumed_deltas_; }
 
   struct Step {
+    std::optional<Error> failure;   // nothing else then
     std::optional<TokenOut> token;  // none for an end of generation
     std::optional<Ended> end;       // timings are for the caller to fill in
   };

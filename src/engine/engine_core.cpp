@@ -253,6 +253,7 @@ void EngineCore::draw_token(Run& run, std::int32_t output, SteadyTime now) {
   assert(logits != nullptr);
   const auto vocabulary = static_cast<std::size_t>(loaded_.vocabulary->size());
   auto step = run.answer->next(std::span(logits, vocabulary));
+  if (step.failure) return fail_run(run, std::move(*step.failure));
   if (run.phase == SlotPhase::prefill) {
     run.phase = SlotPhase::decode;
     run.first_token_at = now;

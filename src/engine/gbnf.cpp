@@ -1,7 +1,6 @@
 #include "engine/gbnf.h"
 
 #include <algorithm>
-#include <charconv>
 #include <exception>
 #include <fmt/format.h>
 #include <llama-grammar.h>
@@ -24,37 +23,6 @@ std::size_t end_of_opaque(std::string_view text, std::size_t at) {
     if (text[at] == '\\') ++at;
   }
   return std::min(at + 1, text.size());
-}
-
-// True for the inside of "{5,2}".
-bool bounds_are_swapped(std::string_view inside) {
-  const auto number = [](std::string_view text) -> std::optional<std::uint64_t> {
-    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-    std::uint64_t value = 0;
-    const auto [stop, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (stop == text.data() || status != std::errc{}) return std::nullopt;
-    return value;
-  };
-  const auto comma = inside.find(',');
-  if (comma == inside.npos) return false;
-  const auto least = number(inside.substr(0, comma));
-  const auto most = number(inside.substr(comma + 1));
-  return least && most && *most < *least;
-}
-
-std::optional<std::size_t> find_swapped_bounds(std::string_view text) {
-  for (std::size_t at = 0; at < text.size();) {
-    if (const auto end = end_of_opaque(text, at); end > at) {
-      at = end;
-      continue;
-    }
-    if (text[at] == '{') {
-      const auto close = std::min(text.find('}', at), text.size());
-      if (bounds_are_swapped(text.substr(at + 1, close - at - 1))) return at;
-    }
-    ++at;
-  }
-  return std::nullopt;
 }
 
 struct Fault {
@@ -112,9 +80,6 @@ Result<void> check_gbnf(const std::string& source, std::string_view field,
   };
   if (const auto nul = source.find('\0'); nul != source.npos) {
     return refuse_at({nul, "a zero byte"});
-  }
-  if (const auto at = find_swapped_bounds(source)) {
-    return refuse_at({*at, "a repetition whose least is more than its most"});
   }
   llama_grammar_parser parser(vocab);
   const char* const begin = source.c_str();

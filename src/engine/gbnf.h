@@ -1,5 +1,5 @@
-// Reads a GBNF grammar before llama.cpp does, whose own parser prints a bad one whole to stderr and
-// never ends on a repetition with its bounds swapped. Threads: any.
+// Reads a GBNF grammar before llama.cpp does, whose own parser prints a bad one whole to stderr.
+// Threads: any.
 #pragma once
 
 #include <string>

@@ -42,9 +42,11 @@ TEST(CheckGbnf, SaysWhereAndWhyWithoutQuotingTheText) {
   }
 }
 
-// llama.cpp's parser counts down from -3 and takes all memory there is.
+#if defined(LLORCH_LLAMA_PATCHED)
+// third_party/patches/0007: llama.cpp's parser counts down from -3 and takes all memory there is.
 TEST(CheckGbnf, RefusesBoundsTheWrongWayRound) {
-  for (const char* gbnf : {"root ::= \"a\"{5,2}", "root ::= (\"a\" | [b]) { 5 , 2 }"}) {
+  for (const char* gbnf :
+       {"root ::= \"a\"{5,2}", "root ::= (\"a\" | [b]) { 5 , 2 }", "root ::= (\"a\"{5,#}\n2})"}) {
     const auto got = check_gbnf(gbnf, "grammar", nullptr);
     ASSERT_FALSE(got) << gbnf;
     EXPECT_NE(got.error().message.find("more than its most"), std::string::npos);
@@ -54,6 +56,12 @@ TEST(CheckGbnf, RefusesBoundsTheWrongWayRound) {
                          .source = R"({"type":"string","minLength":5,"maxLength":2})"});
   EXPECT_TRUE(!schema || !check_gbnf(schema->gbnf, "response_format", nullptr));
 }
+
+TEST(CheckGbnf, RefusesARepetitionOfMoreThanCanBeHeld) {
+  const auto gbnf = "root ::= \"" + std::string(50'000, 'a') + "\"{2000}";
+  EXPECT_FALSE(check_gbnf(gbnf, "grammar", nullptr));
+}
+#endif
 
 TEST(CheckGbnf, TakesWhatLlamaCppTakes) {
   for (const char* gbnf : {"root ::= \"{5,2}\" [{5,2}] # {5,2}\n",

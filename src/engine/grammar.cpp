@@ -5,6 +5,7 @@
 #include <exception>
 #include <json-schema-to-grammar.h>
 #include <llama.h>
+#include <stdexcept>
 
 #include "engine/gbnf.h"
 #include "engine/schema_patterns.h"
@@ -75,10 +76,19 @@ Result<Grammar> Grammar::compile(const GrammarSpec& spec, const Vocabulary& voca
   return compile({.gbnf = spec.plain, .field = spec.field}, vocabulary);
 }
 
+void Grammar::apply(std::span<llama_token_data> candidates) {
+  llama_token_data_array array{
+      .data = candidates.data(), .size = candidates.size(), .selected = -1, .sorted = false};
+  try {
+    llama_sampler_apply(sampler_.get(), &array);
+  } catch (const std::exception&) {
+    overrun_ = true;
+  }
+}
+
 bool Grammar::allows(Token token) {
   llama_token_data one{.id = token, .logit = 1, .p = 0};
-  llama_token_data_array array{.data = &one, .size = 1, .selected = -1, .sorted = false};
-  llama_sampler_apply(sampler_.get(), &array);
+  apply(std::span(&one, 1));
   return !std::isinf(one.logit);
 }
 
@@ -86,9 +96,7 @@ void Grammar::mask(std::vector<Candidate>& row) {
   std::vector<llama_token_data> all;
   all.reserve(row.size());
   for (const auto& c : row) all.push_back({c.id, c.logit, 0});
-  llama_token_data_array array{
-      .data = all.data(), .size = all.size(), .selected = -1, .sorted = false};
-  llama_sampler_apply(sampler_.get(), &array);
+  apply(all);
   for (std::size_t i = 0; i < row.size(); ++i) row[i].logit = all[i].logit;
 }
 
@@ -96,9 +104,11 @@ bool Grammar::accept(Token token) {
   try {
     llama_sampler_accept(sampler_.get(), token);
     return true;
-  } catch (const std::exception&) {
-    return false;
+  } catch (const std::length_error&) {
+    overrun_ = true;
+  } catch (const std::exception&) {  // it does not fit
   }
+  return false;
 }
 
 }  // namespace llorch

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "engine/vocabulary.h"
 
 struct llama_sampler;
+struct llama_token_data;
 
 namespace llorch {
 
@@ -38,13 +40,18 @@ class Grammar {
   void mask(std::vector<Candidate>& row);
   // False when the token does not fit: only a resume can offer one that does not.
   bool accept(Token token);
+  // True once the text has more readings than can be followed: what the others say is void then.
+  bool overrun() const { return overrun_; }
 
  private:
   struct Free {
     void operator()(llama_sampler* sampler) const;
   };
   explicit Grammar(llama_sampler* sampler) : sampler_(sampler) {}
+  void apply(std::span<llama_token_data> candidates);
+
   std::unique_ptr<llama_sampler, Free> sampler_;
+  bool overrun_ = false;
 };
 
 }  // namespace llorch

@@ -55,8 +55,9 @@ class LlamaEngine final : public Engine {
         embedder_(loaded_),
         disk_(open_disk(std::move(folder))),
         prepare_("prepare", limits::prepare_stack_bytes),
-        tokenize_("tokenize", 8 * limits::mib),
-        embed_("embed", 8 * limits::mib),
+        // Some models' rules of splitting recurse for each character.
+        tokenize_("tokenize", limits::prepare_stack_bytes),
+        embed_("embed", limits::prepare_stack_bytes),
         engine_([this, options, trace = std::move(trace)]() mutable {
           run(options, std::move(trace));
         }) {}
@@ -99,7 +100,9 @@ class LlamaEngine final : public Engine {
       const auto asked = waiting.lock();
       if (!asked) return;
       const PrepareContext context{*loaded_.vocabulary, *loaded_.chat, loaded_.card};
-      post(Prepared{asked, prepare_safely(asked->request, context)});
+      post(Prepared{asked, safely<std::unique_ptr<ReadyRun>>("the job could not be prepared", [&] {
+                      return make_ready(asked->request, context);
+                    })});
     });
   }
 
@@ -107,13 +110,15 @@ class LlamaEngine final : public Engine {
 
   void tokenize(std::string text, bool special, bool add_bos, Reply<Tokenized> reply) override {
     tokenize_.post([this, text = std::move(text), special, add_bos, reply = std::move(reply)] {
-      auto tokens = loaded_.vocabulary->tokenize(text, special, add_bos);
-      if (!tokens) return reply(fail(tokens.error()));
-      Tokenized out{.tokens = std::move(*tokens), .pieces = {}};
-      for (const auto token : out.tokens) {
-        out.pieces.push_back(loaded_.vocabulary->piece(token, true));
-      }
-      reply(std::move(out));
+      reply(safely<Tokenized>("the text could not be tokenized", [&]() -> Result<Tokenized> {
+        auto tokens = loaded_.vocabulary->tokenize(text, special, add_bos);
+        if (!tokens) return fail(tokens.error());
+        Tokenized out{.tokens = std::move(*tokens), .pieces = {}};
+        for (const auto token : out.tokens) {
+          out.pieces.push_back(loaded_.vocabulary->piece(token, true));
+        }
+        return out;
+      }));
     });
   }
 
@@ -134,17 +139,19 @@ class LlamaEngine final : public Engine {
         [this, request = std::move(request), stop = std::move(stop), reply = std::move(reply)] {
           lower_priority();
           const auto left = [&] { return stop.stop_requested() || ending_.stop_requested(); };
-          reply(embedder_.embed(request, left));
+          reply(safely<Embeddings>("the input could not be embedded",
+                                   [&] { return embedder_.embed(request, left); }));
         });
   }
 
  private:
-  static Result<std::unique_ptr<ReadyRun>> prepare_safely(const JobRequest& job,
-                                                          const PrepareContext& context) {
+  // llama.cpp's library throws of its own kinds. Shape: work() → Result<T>.
+  template <typename T, typename Work>
+  static Result<T> safely(const char* what, Work&& work) {
     try {
-      return make_ready(job, context);
-    } catch (const std::exception& thrown) {  // llama.cpp's library throws of its own kinds
-      return fail(Code::internal, std::string("the job could not be prepared: ") + thrown.what());
+      return work();
+    } catch (const std::exception& thrown) {
+      return fail(Code::internal, std::string(what) + ": " + thrown.what());
     }
   }
 
