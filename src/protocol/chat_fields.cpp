@@ -3,6 +3,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "protocol/generation_fields.h"
+#include "protocol/schema_size.h"
 
 namespace llorch {
 
@@ -159,6 +160,9 @@ ToolSpec read_tool(const json::value& entry, const std::string& path, Violations
   tool.description = inner.text("description", body_text).value_or("");
   if (const auto* const schema = inner.object("parameters")) {
     tool.parameters_json = json::serialize(*schema);
+    if (has_too_many_properties(*function->if_contains("parameters"))) {
+      inner.add("parameters", "<= 256 properties", "has an object of more than 256 properties");
+    }
   }
   return tool;
 }

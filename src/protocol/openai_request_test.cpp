@@ -132,6 +132,34 @@ TEST(DecodeChat, NamesTheFieldThatIsWrong) {
   }
 }
 
+// A grammar of n properties costs n² of memory and n³ of time.
+TEST(DecodeChat, BoundsTheObjectsOfASchema) {
+  const auto schema_of = [](int count) {
+    std::string properties;
+    for (int i = 0; i < count; ++i) {
+      properties += (i == 0 ? "\"p" : ",\"p") + std::to_string(i) + "\":{}";
+    }
+    return R"({"type":"object","properties":{"inner":{"items":{"properties":{)" + properties +
+           "}}}}}";
+  };
+  const auto as_format = [&](int count) {
+    return chat_with(R"("response_format":{"type":"json_schema","json_schema":{"schema":)" +
+                     schema_of(count) + "}}");
+  };
+  const auto as_tool = [&](int count) {
+    return chat_with(R"("tools":[{"type":"function","function":{"name":"f","parameters":)" +
+                     schema_of(count) + "}}]");
+  };
+  EXPECT_TRUE(decode_chat_request(as_format(256)));
+  EXPECT_TRUE(decode_chat_request(as_tool(256)));
+  const auto format = decode_chat_request(as_format(257));
+  ASSERT_FALSE(format);
+  EXPECT_EQ(format.error().violations.front().field, "response_format");
+  const auto tool = decode_chat_request(as_tool(257));
+  ASSERT_FALSE(tool);
+  EXPECT_EQ(tool.error().violations.front().field, "tools[0].function.parameters");
+}
+
 TEST(DecodeChat, ListsEveryViolationAtOnce) {
   const auto got = decode_chat_request(
       R"({"messages":[{"role":"x","content":1},{"role":"user"}],"n":3,"top_p":2})");

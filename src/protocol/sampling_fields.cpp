@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "protocol/generation_fields.h"
+#include "protocol/schema_size.h"
 
 namespace llorch {
 
@@ -51,6 +52,9 @@ void take_schema(FieldReader& fields, const json::object& holder, OutputFormat& 
   format = {.kind = OutputFormat::Kind::json_schema, .source = compact(*schema)};
   if (format.source.size() > limits::schema_bytes_max) {
     fields.add("response_format", "<= 65536 bytes", "has a schema of more than 65536 bytes");
+  }
+  if (has_too_many_properties(*schema)) {
+    fields.add("response_format", "<= 256 properties", "has an object of more than 256 properties");
   }
 }
 
