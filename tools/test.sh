@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up, dev build and tests.
-#   tools/test.sh            unit tests (ctest), the real programs end to end (pytest), then kills and cancels
+#   tools/test.sh            unit tests, the real programs end to end, kills and cancels
 #   tools/test.sh promises   tests/promises: prints each figure against its target
 #   tools/test.sh soak       the same with the long counts
 set -euo pipefail

@@ -1,5 +1,6 @@
 // third_party/patches/0004 and 0005: attention computed in tiles leaves out no row and lets no row
 // see what its mask hides, whatever the threads share.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <ggml-cpu.h>
@@ -19,9 +20,9 @@ struct Attention {
   std::vector<float> queries, keys, values, result;  // result: [rows][heads][width]
 };
 
-// A row sees the cells up to its place, as in a prompt: the first row one, the last one all.
-std::int64_t visible(std::int64_t row, std::int64_t rows) {
-  return 1 + (cells - 1) * row / (rows - 1);
+// A row sees the cells up to its place, as in a prompt: the first one, later ones all.
+std::int64_t visible(std::int64_t row) {
+  return std::min(cells, 1 + row * 3 / 2);
 }
 
 ggml_tensor* causal_mask(ggml_context* context, std::int64_t rows) {
@@ -29,7 +30,7 @@ ggml_tensor* causal_mask(ggml_context* context, std::int64_t rows) {
   auto* out = static_cast<ggml_fp16_t*>(mask->data);
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t cell = 0; cell < cells; ++cell) {
-      *out++ = ggml_fp32_to_fp16(cell < visible(row, rows) ? 0.0F : -INFINITY);
+      *out++ = ggml_fp32_to_fp16(cell < visible(row) ? 0.0F : -INFINITY);
     }
   }
   return mask;
@@ -40,12 +41,17 @@ Attention attend(std::int64_t rows, int threads) {
   auto* const q = ggml_new_tensor_3d(context.get(), GGML_TYPE_F32, width, rows, heads);
   auto* const k = ggml_new_tensor_3d(context.get(), GGML_TYPE_F16, width, cells, key_heads);
   auto* const v = ggml_new_tensor_3d(context.get(), GGML_TYPE_F16, width, cells, key_heads);
+  Attention made;
+  // A row's query is its own however many rows there are.
+  for (std::int64_t at = 0; at < heads * rows; ++at) {
+    std::mt19937_64 random(static_cast<std::uint64_t>(at / rows * 1'000 + at % rows));
+    std::normal_distribution<float> normal;
+    for (std::int64_t i = 0; i < width; ++i) {
+      made.queries.push_back(ggml_get_data_f32(q)[at * width + i] = normal(random));
+    }
+  }
   std::mt19937_64 random(5);
   std::normal_distribution<float> normal;
-  Attention made;
-  for (std::int64_t i = 0; i < ggml_nelements(q); ++i) {
-    made.queries.push_back(ggml_get_data_f32(q)[i] = normal(random));
-  }
   for (auto [tensor, copy] : {std::pair{k, &made.keys}, std::pair{v, &made.values}}) {
     auto* const halves = static_cast<ggml_fp16_t*>(tensor->data);
     for (std::int64_t i = 0; i < ggml_nelements(tensor); ++i) {
@@ -69,7 +75,7 @@ std::vector<double> expected(const Attention& of, std::int64_t rows, std::int64_
   const auto first = static_cast<std::size_t>(head / (heads / key_heads) * cells * width);
   std::vector<double> sums(width);
   double total = 0;
-  for (std::size_t cell = 0; cell < static_cast<std::size_t>(visible(row, rows)); ++cell) {
+  for (std::size_t cell = 0; cell < static_cast<std::size_t>(visible(row)); ++cell) {
     const auto at = first + cell * width;
     double score = 0;
     for (std::size_t i = 0; i < width; ++i) score += query[i] * of.keys[at + i];
@@ -94,6 +100,16 @@ TEST(AttentionTiles, ComputeEveryRowTheSameForAnyNumberOfThreads) {
       }
     }
   }
+}
+
+TEST(AttentionTiles, GiveARowTheSameBitsInAFullTileAndInOneOfItsOwn) {
+  const auto alone = attend(65, 2).result;
+  const auto among = attend(128, 2).result;
+  const auto at = static_cast<std::ptrdiff_t>(64 * heads * width);
+  const auto size = static_cast<std::ptrdiff_t>(heads * width);
+  const std::vector<float> one(alone.begin() + at, alone.begin() + at + size);
+  const std::vector<float> same(among.begin() + at, among.begin() + at + size);
+  EXPECT_EQ(one, same);
 }
 
 }  // namespace

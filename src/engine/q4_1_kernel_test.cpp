@@ -60,13 +60,17 @@ void multiply(Product& product, int threads) {
   }
 }
 
+// Widths: one block, less than a panel of the kernel, one, one and a part, two.
 TEST(Q41Kernel, GivesTheBitsOfTheDotProduct) {
-  for (const std::int64_t rows : {1, 7, 8, 9, 31, 64}) {
-    for (const std::int64_t columns : {1, 2, 3, 4, 5, 8, 13, 16, 17, 40}) {
-      Product product{
-          .width = 576, .rows = rows, .columns = columns, .by_matrix = {}, .by_dot = {}};
-      multiply(product, 1 + static_cast<int>(columns % 2));
-      EXPECT_EQ(product.by_matrix, product.by_dot) << rows << " rows, " << columns << " columns";
+  for (const std::int64_t width : {32, 576, 768, 832, 1536}) {
+    for (const std::int64_t rows : {1, 7, 8, 9, 31, 64}) {
+      for (const std::int64_t columns : {1, 2, 3, 4, 5, 8, 13, 31, 32, 33, 70}) {
+        Product product{
+            .width = width, .rows = rows, .columns = columns, .by_matrix = {}, .by_dot = {}};
+        multiply(product, 1 + static_cast<int>(columns % 2));
+        EXPECT_EQ(product.by_matrix, product.by_dot)
+            << width << " wide, " << rows << " rows, " << columns << " columns";
+      }
     }
   }
 }
