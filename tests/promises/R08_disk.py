@@ -125,20 +125,22 @@ def pool_catalog(report, folder):
     disk.remount("rw")
     report.exactly("pool, writable again: registers", pool(*register, "fixed").returncode, 0)
 
-    before = pool.files()
-    eio.touch()
-    failed_well(report, "pool, disk that fails", pool(*register, "ill"), (1,), pool, before)
-    eio.unlink()
-    report.exactly("pool, disk well again: registers", pool(*register, "ill").returncode, 0)
+    for call in ("sync", "write"):
+        before = pool.files()
+        eio.write_text(call)
+        failed_well(report, f"pool, {call} that fails", pool(*register, call), (1,), pool, before)
+        eio.unlink()
+        report.exactly("pool, disk well again: registers", pool(*register, call).returncode, 0)
     catalog = json.loads((disk.path / ".test-models/catalog.json").read_text(encoding="utf-8"))
     names = {entry["id"] for entry in catalog["models"]}
-    report.exactly("pool: all four models in the catalog", {"first", "full", "fixed", "ill"} <= names, True)
+    report.exactly("pool: every model in the catalog",
+                   {"first", "full", "fixed", "sync", "write"} <= names, True)
 
 
 def preload(folder, mark):
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang-19")
     if not compiler:
-        raise harness.Missing("no C compiler for the failing fsync")
+        raise harness.Missing("no C compiler for the failing disk")
     library = folder / "eio.so"
     source = pathlib.Path(__file__).with_name("eio.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
