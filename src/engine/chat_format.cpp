@@ -1,5 +1,6 @@
 #include "engine/chat_format.h"
 
+#include <array>
 #include <chat.h>
 #include <chrono>
 #include <exception>
@@ -115,6 +116,12 @@ common_chat_params apply(const common_chat_templates* templates,
   return rendered;
 }
 
+std::string architecture_of(const llama_model* model) {
+  std::array<char, 64> name{};
+  llama_model_meta_val_str(model, "general.architecture", name.data(), name.size());
+  return name.data();
+}
+
 common_chat_templates_inputs hello() {
   common_chat_templates_inputs inputs;
   inputs.messages.resize(1);
@@ -168,10 +175,11 @@ ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary,
     }
   }
   templates_.reset();
-  // Its control tokens tell how the model was trained to be talked to.
-  std::string marks;
+  // Its control tokens tell how the model was trained to be talked to, and a template that is
+  // refused has the marks of its family all the same.
+  std::string marks = (!jinja.empty() ? jinja : own != nullptr ? own : "") + std::string("\n");
   for (const auto& text : vocabulary.control_texts()) marks += text + "\n";
-  family_ = prompt::family_from(marks, "").value_or(prompt::Family::raw);
+  family_ = prompt::family_from(marks, architecture_of(model)).value_or(prompt::Family::raw);
   source_ = prompt::family_name(family_);
 }
 

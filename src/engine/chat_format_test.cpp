@@ -119,6 +119,14 @@ TEST_F(ChatFormatOnARealVocabulary, LeavesToolsToATemplateThatKnowsThem) {
   EXPECT_TRUE(holds(got->grammar, a_call));
 }
 
+// A template that is refused says what family it is of all the same.
+// clause: W-36
+TEST_F(ChatFormatOnARealVocabulary, ReadsTheFamilyOfATemplateThatIsRefused) {
+  const std::string refused = "{{ raise_exception('never') }}";
+  EXPECT_EQ(format(refused + "<|im_start|>You are Qwen").source(), "qwen");
+  EXPECT_EQ(format(refused).source(), "chatml") << "by its control tokens";
+}
+
 // A file without a template refused tools altogether.
 TEST_F(ChatFormatOnARealVocabulary, TellsToolsAsTextToAFamilyToo) {
   const auto chat = format("{{ raise_exception('never') }}");
