@@ -142,8 +142,13 @@ class LoadRun {
     figures_.gap_ms.add(reader.take_gaps());
   }
 
+  net::HttpRequest with_key(net::HttpRequest request) const {
+    if (!options_.key.empty()) request.headers.add("Authorization", "Bearer " + options_.key);
+    return request;
+  }
+
   Task<Result<std::unique_ptr<net::ResponseStream>>> open(std::string body) {
-    net::HttpRequest request;
+    auto request = with_key({});
     request.method = "POST";
     request.headers.add("Content-Type", "application/json");
     if (options_.fresh) request.headers.add("Connection", "close");
@@ -156,7 +161,7 @@ class LoadRun {
       const auto accepted = co_await std::move(submitting);
       if (!accepted) co_return fail(accepted.error());
       url.target += "/" + job_id_in(accepted->body) + "/events";
-      request = net::HttpRequest();
+      request = with_key({});
     }
     auto opening = client_.open(std::move(url), std::move(request), time_left());
     auto stream = co_await std::move(opening);

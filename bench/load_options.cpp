@@ -1,5 +1,6 @@
 #include "load_options.h"
 
+#include <cstdlib>
 #include <map>
 #include <utility>
 
@@ -22,10 +23,12 @@ constexpr const char* examples =
 
 std::variant<LoadOptions, int> parse_load_options(int argc, const char* const* argv) {
   LoadOptions options;
+  std::string key_env;
   CLI::App app;
   dress(app, "llorch-load", "Puts load on an OpenAI-compatible server and measures it", examples);
   app.add_option("--url", options.url, "server, without /v1");
   app.add_option("--model", options.model, "model named in the requests");
+  app.add_option("--key-env", key_env, "variable of the environment that has the API key");
   app.add_option("--route", options.route,
                  "chat, completions or tasks (POST /v2/tasks, and its events)")
       ->transform(CLI::Transformer(std::map<std::string, Route>{
@@ -59,6 +62,16 @@ std::variant<LoadOptions, int> parse_load_options(int argc, const char* const* a
       ->check(CLI::Range(1u, 3'600u));
   app.add_flag("--json", options.json, "one JSON object on stdout");
   if (const auto ended = parse_command_line(app, argc, argv)) return *ended;
+  if (!key_env.empty()) {
+    const char* const key = std::getenv(key_env.c_str());
+    if (key == nullptr) {
+      return report(Error{.code = Code::invalid_request,
+                          .message = "--key-env: there is no variable " + key_env,
+                          .next = "export " + key_env + "=KEY"},
+                    exit_usage);
+    }
+    options.key = key;
+  }
   if (options.background_streams > 0 && options.inject_prompt_tokens == 0) {
     return report(Error{.code = Code::invalid_request,
                         .message = "--background-streams: wants --inject-prompt-tokens",

@@ -14,6 +14,7 @@ enum class Route { chat, completions, tasks };  // tasks: of orchestratord, subm
 struct LoadOptions {
   std::string url = "http://127.0.0.1:8080";
   std::string model = "default";
+  std::string key = {};  // sent as a bearer token; empty: none
   Route route = Route::chat;
   std::uint32_t concurrency = 1;
   std::uint32_t requests = 1;

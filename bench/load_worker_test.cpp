@@ -48,6 +48,15 @@ TEST(RunLoad, MeasuresStreamsBesideAPromptThatArrives) {
   EXPECT_GT(figures.loaded_gap_ms.count(), 0u);
 }
 
+TEST(RunLoad, SendsItsKey) {
+  auto options = TestWorker::default_options();
+  options.worker_token = "a-key-of-some-length";
+  TestWorker worker(FakeEngineOptions{}, options);
+  EXPECT_EQ(measure(worker.port(), {.requests = 2}).errors,
+            (std::map<std::string, std::uint32_t>{{"http_401", 2}}));
+  EXPECT_EQ(measure(worker.port(), {.key = options.worker_token, .requests = 2}).requests_ok, 2U);
+}
+
 TEST(RunLoad, NamesFailuresByTheirKind) {
   TestWorker worker(TestWorker::Loading{});
   EXPECT_EQ(measure(worker.port(), {.requests = 3}).errors,
