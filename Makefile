@@ -25,7 +25,7 @@ down:  ## stops what `make up` left running
 build:  ## the release build: programs in build/bin
 	@tools/run.sh build
 
-test:  ## set-up, then every unit and end-to-end test, kills and cancels
+test:  ## set-up, unit and end-to-end tests, most promises
 	@tools/test.sh
 
 check:  ## format, layers, clauses, tidy, sanitizers, 10 s of fuzzing (FULL=1: all of it)

@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=tools/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 [[ -d $repo/build ]] || exit 0
-if [[ -f $repo/build/up.worker ]]; then
-  stop_with "clean: a worker of make up still runs from build/bin" "make down"
+if [[ -f $repo/build/up.fleet ]]; then
+  stop_with "clean: what make up started still runs from build/bin" "make down"
 fi
 find "$repo/build" -mindepth 1 -maxdepth 1 ! -name llama -exec rm -rf {} +

@@ -16,5 +16,6 @@ def test_documented_codes_match_the_source():  # clause: E-4
              for code, http, retriable, exit_code in rows}
     documented = DOCUMENTED.findall((ROOT / "docs/reference/errors.md").read_text())
     assert len(documented) > 15
+    assert built.keys() == {code for code, *_ in documented}
     for code, http, exit_code, retriable in documented:
         assert built[code] == (http, exit_code, retriable), code

@@ -127,6 +127,18 @@ def checkout(tmp_path, health):
         made.run("down")
 
 
+def test_clean_leaves_what_still_runs(checkout):
+    shutil.copy(TOOLS / "clean.sh", checkout.root / "tools/clean.sh")
+    clean = ["bash", checkout.root / "tools/clean.sh"]
+    checkout.up_file.write_text("worker-cpu-a 127.0.0.1:1 smollm2 1 127.0.0.1:2\n")
+    refused = subprocess.run(clean, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert refused.returncode != 0 and "make down" in refused.stderr
+    assert (checkout.bin / "llorch").exists()
+    checkout.up_file.unlink()
+    subprocess.run(clean, timeout=WAIT_S, check=True)
+    assert not checkout.bin.exists()
+
+
 def test_once_answers_and_stops_its_worker(checkout):
     done = checkout.run("once")
     assert done.returncode == 0, done.err

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up, dev build and tests.
-#   tools/test.sh            unit tests, the real programs end to end, kills and cancels
+#   tools/test.sh            unit tests, the real programs end to end, most promises at a tenth
 #   tools/test.sh promises   tests/promises: prints each figure against its target
 #   tools/test.sh soak       the same with the long counts
 set -euo pipefail
@@ -27,8 +27,8 @@ case "${1:-all}" in
     ctest --test-dir build/dev --output-on-failure -j "$(cores)" </dev/null
     heading "tests of the tools, end to end"
     run_pytest tools tests/promises tests/e2e
-    heading "kills, drain and cancels, a tenth of the promises' counts"
-    .venv/bin/python tests/promises/run.py --scale ci --only R1,R3,R4,R5,R13 --strict </dev/null
+    heading "promises without a race against the clock, a tenth of their counts"
+    .venv/bin/python tests/promises/run.py --scale ci --only R1,R3,R4,R5,R7,R8,R9,R13 </dev/null
     ;;
   promises | soak)
     heading "build release"
