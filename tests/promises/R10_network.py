@@ -54,15 +54,17 @@ async def dripped(worker, at_once, data, limit_s):
         await connection.send(at_once)
         for byte in data:
             connection.writer.write(bytes([byte]))
-            if connection.reader.at_eof() or time.monotonic() - begin > limit_s + 10:
+            if time.monotonic() - begin > limit_s + 10:
                 break
             try:
                 async with asyncio.timeout(1):
                     while await connection.reader.read(4096):
                         pass
-                    return max(0.0, time.monotonic() - begin - limit_s)
             except TimeoutError:
-                pass
+                # The end may have come in the moment between two reads.
+                if not connection.reader.at_eof():
+                    continue
+            return max(0.0, time.monotonic() - begin - limit_s)
         return None
     except OSError:
         return max(0.0, time.monotonic() - begin - limit_s)
