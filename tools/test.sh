@@ -27,8 +27,10 @@ case "${1:-all}" in
     ctest --test-dir build/dev --output-on-failure -j "$(cores)" </dev/null
     heading "tests of the tools, end to end"
     run_pytest tools tests/promises tests/e2e
-    heading "promises without a race against the clock, a tenth of their counts"
-    .venv/bin/python tests/promises/run.py --scale ci --only R1,R3,R4,R5,R7,R8,R9,R13 </dev/null
+    heading "most promises, a tenth of their counts"
+    .venv/bin/python tests/promises/run.py --scale ci --only R1,R3,R4,R5,R7,R9,R13 --strict </dev/null
+    # It mounts small disks; where that is forbidden it says so and ends with 77.
+    .venv/bin/python tests/promises/R08_disk.py --scale ci </dev/null || [[ $? == 77 ]]
     ;;
   promises | soak)
     heading "build release"
