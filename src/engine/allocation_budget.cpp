@@ -3,10 +3,10 @@
 #include <cassert>
 #include <cstdint>
 #include <cstdlib>
-#include <ctime>
 #include <pthread.h>
 
 #include "base/limits.h"
+#include "base/thread_time.h"
 
 namespace llorch {
 namespace {
@@ -36,12 +36,6 @@ constexpr bool is_asked = true;
 constexpr bool is_asked = false;
 #endif
 
-std::chrono::nanoseconds processor_time() {
-  timespec used{};
-  if (::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) != 0) return {};
-  return std::chrono::seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
-}
-
 // A quarter of this thread's stack stays for what the interpreter calls.
 std::uintptr_t stack_floor() {
   void* lowest = nullptr;
@@ -65,7 +59,7 @@ void count(unsigned steps) {
     return;
   }
   budget.until_look = between_looks;
-  budget.spent = budget.spent || processor_time() > budget.deadline;
+  budget.spent = budget.spent || thread_time() > budget.deadline;
 }
 
 void charge(std::size_t bytes) {
@@ -95,7 +89,7 @@ AllocationBudget::AllocationBudget(std::size_t bytes, std::chrono::milliseconds 
   budget = {.active = true,
             .bytes_max = bytes,
             .until_look = between_looks,
-            .deadline = processor_time() + time,
+            .deadline = thread_time() + time,
             .stack_floor = stack_floor()};
 }
 

@@ -3,20 +3,15 @@
 #include <cassert>
 #include <chrono>
 #include <cstdlib>
-#include <ctime>
 #include <llorch_rhai.h>
 #include <utility>
+
+#include "base/thread_time.h"
 
 namespace llorch {
 namespace {
 
 using std::chrono::steady_clock;
-
-std::int64_t thread_cpu_ns() {
-  struct timespec spent{};
-  if (::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent) != 0) return 0;
-  return std::int64_t{spent.tv_sec} * 1'000'000'000 + spent.tv_nsec;
-}
 
 // The end of a script's time. Wall time is cheap to ask for; only when that is over, processor time
 // decides: a thread that the kernel set aside for a while must not cost a good script its answer.
@@ -24,18 +19,16 @@ class Deadline {
  public:
   // A little less than allowed, for the operation that runs while the time passes.
   explicit Deadline(std::int64_t time_ms)
-      : allowed_ns_(time_ms * 1'000'000 * 15 / 16),
-        end_(steady_clock::now() + std::chrono::nanoseconds(allowed_ns_)),
-        cpu_start_ns_(thread_cpu_ns()) {}
+      : Deadline(std::chrono::nanoseconds(std::chrono::milliseconds(time_ms)) * 15 / 16) {}
 
-  bool is_over() const noexcept {
-    return steady_clock::now() >= end_ && thread_cpu_ns() - cpu_start_ns_ >= allowed_ns_;
-  }
+  bool is_over() const noexcept { return steady_clock::now() >= end_ && thread_time() >= cpu_end_; }
 
  private:
-  std::int64_t allowed_ns_;
+  explicit Deadline(std::chrono::nanoseconds allowed)
+      : end_(steady_clock::now() + allowed), cpu_end_(thread_time() + allowed) {}
+
   steady_clock::time_point end_;
-  std::int64_t cpu_start_ns_;
+  std::chrono::nanoseconds cpu_end_;
 };
 
 // What a running script may ask us.
