@@ -29,15 +29,16 @@ inline constexpr std::size_t violations_max = 64;             // more help nobod
 inline constexpr std::size_t sse_event_bytes_max = 16 * mib;  // a whole reply as one frame, escaped
 
 // Connections
-inline constexpr std::size_t connections_max = 16'000;     // below a common limit of 20 000 files
-inline constexpr std::int64_t keep_alive_ms = 80'000;      // clients' pools keep 60..75 s
-inline constexpr std::int64_t head_read_ms = 10'000;       // slowloris
-inline constexpr std::int64_t body_read_ms = 60'000;       // 8 MiB at 140 KiB/s
-inline constexpr std::int64_t write_stall_ms = 60'000;     // a reader that takes nothing is gone
-inline constexpr std::int64_t linger_ms = 2'000;           // so that a refused peer can read why
-inline constexpr std::int64_t accept_pause_ms = 100;       // out of files: some close meanwhile
-inline constexpr std::size_t header_fields_max = 128;      // browsers send 20
-inline constexpr std::size_t unsent_bytes_max = 64 * kib;  // in the kernel, per slow reader
+inline constexpr std::size_t connections_max = 16'000;      // below a common limit of 20 000 files
+inline constexpr std::int64_t keep_alive_ms = 80'000;       // clients' pools keep 60..75 s
+inline constexpr std::int64_t keep_alive_spare_ms = 5'000;  // announced that much shorter
+inline constexpr std::int64_t head_read_ms = 10'000;        // slowloris
+inline constexpr std::int64_t body_read_ms = 60'000;        // 8 MiB at 140 KiB/s
+inline constexpr std::int64_t write_stall_ms = 60'000;      // a reader that takes nothing is gone
+inline constexpr std::int64_t linger_ms = 2'000;            // so that a refused peer can read why
+inline constexpr std::int64_t accept_pause_ms = 100;        // out of files: some close meanwhile
+inline constexpr std::size_t header_fields_max = 128;       // browsers send 20
+inline constexpr std::size_t unsent_bytes_max = 64 * kib;   // in the kernel, per slow reader
 inline constexpr std::size_t pipelined_bytes_max = 16 * kib;  // kept of a next request
 inline constexpr std::int64_t first_event_wait_ms = 5'000;    // then headers go out anyway
 inline constexpr std::int64_t sse_comment_ms = 10'000;        // proxies drop silent streams

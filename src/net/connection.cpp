@@ -366,10 +366,10 @@ Task<Result<void>> Connection::send_head(unsigned status, const Headers& headers
   append_field(head_, "Date", core_->date());
   append_fields(head_, headers);
   head_.append(framing);
-  if (!keep_alive_) {
+  if (keep_alive_) {
+    head_.append(core_->keep_alive_fields());
+  } else {
     append_field(head_, "Connection", "close");
-  } else if (framing_.http_1_0) {
-    append_field(head_, "Connection", "keep-alive");
   }
   head_.append("\r\n");
   co_return co_await send(Gather(head_, body));

@@ -70,11 +70,20 @@ std::unexpected<Error> bind_failure(const ServerOptions& options, const error_co
       "give --host an address of this machine, such as 127.0.0.1");
 }
 
+std::string announced(std::int64_t keep_alive_ms) {
+  std::string fields;
+  append_field(fields, "Connection", "keep-alive");
+  const std::int64_t seconds = (keep_alive_ms - limits::keep_alive_spare_ms) / 1000;
+  if (seconds > 0) append_field(fields, "Keep-Alive", fmt::format("timeout={}", seconds));
+  return fields;
+}
+
 }  // namespace
 
 HttpServer::Core::Core(asio::io_context& io, ServerOptions options, Handler handler)
     : options_(std::move(options)),
       handler_(std::move(handler)),
+      keep_alive_fields_(announced(options_.keep_alive_ms)),
       acceptor_executor_(io.get_executor()),
       timer_(std::make_shared<WheelTimer>(io.get_executor())),
       acceptor_(io),

@@ -36,6 +36,8 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
   bool draining() const { return draining_; }
   // The Date of now, made once a second.
   std::string_view date();
+  // Says how long a silent connection is good for: clients guess less (undici: 4 s).
+  std::string_view keep_alive_fields() const { return keep_alive_fields_; }
   // The reply to a request that no handler answers.
   HttpResponse refusal(unsigned status, std::string_view message, const HttpRequest& request) const;
 
@@ -51,6 +53,7 @@ class HttpServer::Core : public std::enable_shared_from_this<HttpServer::Core> {
 
   ServerOptions options_;
   Handler handler_;
+  std::string keep_alive_fields_;
   Executor acceptor_executor_;
   std::shared_ptr<WheelTimer> timer_;
   asio::ip::tcp::acceptor acceptor_;

@@ -10,7 +10,7 @@ import time
 import openai
 import pytest
 
-from sdk import ASK, SHORT
+from sdk import ASK, SHORT, run_node_tests
 from support import all_at_once
 
 HEADERS = {"Content-Type": "application/json"}
@@ -88,7 +88,8 @@ class CountingProxy:
 
 # clause: W-39
 def test_500_streams_over_one_connection_and_pauses_up_to_70_s_on_others(worker, api):
-    """The pauses run side by side, so the whole costs little more than the longest of them."""
+    """By Python's own HTTP client and by the official JavaScript one, side by side: the whole costs
+    little more than the longest pause."""
     def back_to_back():
         connection = OneConnection(worker.port)
         for number in range(500):
@@ -106,7 +107,13 @@ def test_500_streams_over_one_connection_and_pauses_up_to_70_s_on_others(worker,
                 connection.stream()
             connection.close()
         return run
-    all_at_once([back_to_back, *map(with_pauses, ([70], [35, 35], [1, 2, 5, 10, 20, 30], [60, 0, 0]))])
+
+    def javascript(pauses):
+        def run():
+            run_node_tests("openai_pauses.test.mjs", worker, LLORCH_PAUSES_S=json.dumps(pauses))
+        return run
+    pauses = ([70], [35, 35], [1, 2, 5, 10, 20, 30], [60, 0, 0])
+    all_at_once([back_to_back, *map(with_pauses, pauses), *map(javascript, pauses)])
 
 
 # clause: W-39
