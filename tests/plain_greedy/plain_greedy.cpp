@@ -60,10 +60,14 @@ int run(const Options& options) {
   const std::string prompt(std::istreambuf_iterator<char>(file), {});
   auto tokens = tokenize(vocab, prompt);
   const auto prompt_tokens = tokens.size();
+  if (prompt_tokens == 0) return 1;
+  // The last token by itself, as in the engine, which has it so whether the rest was cached or not.
   const auto chunk = static_cast<std::size_t>(options.chunk);
-  for (std::size_t from = 0; from < prompt_tokens; from += chunk) {
-    if (!decode(context, tokens, from, std::min(prompt_tokens, from + chunk))) return 1;
+  const auto last = prompt_tokens - 1;
+  for (std::size_t from = 0; from < last; from += chunk) {
+    if (!decode(context, tokens, from, std::min(last, from + chunk))) return 1;
   }
+  if (!decode(context, tokens, last, prompt_tokens)) return 1;
   for (int i = 0; i < options.tokens; ++i) {
     const auto next = likeliest(context, llama_vocab_n_tokens(vocab));
     if (llama_vocab_is_eog(vocab, next)) break;
