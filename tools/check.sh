@@ -95,14 +95,15 @@ python3 tools/clauses.py
 heading "tidy"
 build_preset dev
 check_tidy
+heading "the model"
+LLORCH_TEST_MODEL="$(test_model build/dev/bin)" # or the engine's tests on real weights are skipped
+export LLORCH_TEST_MODEL
 heading "unit tests with ASan and UBSan"
 export LLORCH_SIM_SEEDS="${LLORCH_SIM_SEEDS:-100}" # each is ten times slower here
 unit_tests asan
 heading "network and worker with TSan"
 if $full; then unit_tests tsan; else unit_tests tsan 'net|orchestrator|store|worker'; fi
 if $full; then
-  LLORCH_TEST_MODEL="$(test_model build/dev/bin)" # or the engine's tests on real weights are skipped
-  export LLORCH_TEST_MODEL
   heading "unit tests built by clang"
   unit_tests clang
   heading "unit tests of dev"

@@ -98,8 +98,4 @@ bool is_loopback(std::string_view host) {
          (host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos);
 }
 
-bool is_wildcard(std::string_view host) {
-  return host == "0.0.0.0" || host == "::" || host == "[::]" || host == "0";
-}
-
 }  // namespace llorch

@@ -44,7 +44,6 @@ Result<void> authorise(const Caller& caller, std::string_view token, std::string
 
 // Whether only this machine can reach `host`: localhost, 127.0.0.0/8 or ::1.
 bool is_loopback(std::string_view host);
-bool is_wildcard(std::string_view host);  // 0.0.0.0 or ::
 
 // A correlation id as accepted: [A-Za-z0-9-]{1,64}; else a new one.
 std::string correlation_id_of(std::optional<std::string_view> header);

@@ -42,7 +42,9 @@ Result<std::optional<Ended>> Answer::resume(std::span<const Token> tokens) {
   std::optional<Ended> end;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const auto refuse = [&](const std::string& why) {
-      return fail(Code::invalid_request, "resume_tokens[" + std::to_string(i) + "]: " + why);
+      return fail_field({.field = "resume_tokens",
+                         .constraint = "the beginning of an answer",
+                         .message = "resume_tokens[" + std::to_string(i) + "]: " + why});
     };
     if (end) return refuse("the answer had ended before it");
     if (vocabulary_.ends_generation(tokens[i])) return refuse("ends the answer");
@@ -71,9 +73,11 @@ Answer::Step Answer::next(std::span<const float> logits) {
   const bool ends = !token || (!ignore_eos_ && vocabulary_.ends_generation(*token)) ||
                     (grammar_ && !grammar_->accept(*token));
   if (grammar_ && grammar_->overrun()) {
-    step.failure = Error{.code = Code::invalid_request,
-                         .message = "the grammar can read the answer in too many ways",
-                         .next = "write it without alternatives that begin alike and recurse"};
+    step.failure = fail_field({.field = grammar_->field(),
+                               .constraint = "<= 8192 readings",
+                               .message = "the grammar can read the answer in too many ways"},
+                              "write it without alternatives that begin alike and recurse")
+                       .error();
     return step;
   }
   if (ends) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "engine/allocation_budget.h"
 #include "engine/chat_inputs.h"
@@ -181,6 +182,10 @@ ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary,
   for (const auto& text : vocabulary.control_texts()) marks += text + "\n";
   family_ = prompt::family_from(marks, architecture_of(model)).value_or(prompt::Family::raw);
   source_ = prompt::family_name(family_);
+  constexpr std::size_t shown_bytes_max = 400;  // what it says may quote all of a template
+  log_event(
+      LogLevel::warn, "engine", "chat_template_unused",
+      {{"reason", std::string_view(refusal_).substr(0, shown_bytes_max)}, {"family", source_}});
 }
 
 ChatFormat::~ChatFormat() = default;

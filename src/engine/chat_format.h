@@ -40,7 +40,7 @@ struct RenderOptions {
 class ChatFormat {
  public:
   // Probes the model's template (or `jinja` in its place) once. Without a usable one the family of
-  // src/prompt that its tokens point to is used. Lifetime: as the model's.
+  // src/prompt that its tokens point to is used, and the log says why. Lifetime: as the model's.
   ChatFormat(const llama_model* model, const Vocabulary& vocabulary, const std::string& jinja = {});
   ~ChatFormat();
 

@@ -119,10 +119,15 @@ TEST_F(ChatFormatOnARealVocabulary, LeavesToolsToATemplateThatKnowsThem) {
   EXPECT_TRUE(holds(got->grammar, a_call));
 }
 
-// A template that is refused says what family it is of all the same.
+// A template that is refused says what family it is of all the same. The log said nothing of it.
 // clause: W-36
 TEST_F(ChatFormatOnARealVocabulary, ReadsTheFamilyOfATemplateThatIsRefused) {
   const std::string refused = "{{ raise_exception('never') }}";
+  testing::internal::CaptureStderr();
+  static_cast<void>(format(refused));
+  const auto log = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(log.contains("\"event\":\"chat_template_unused\"")) << log;
+  EXPECT_TRUE(log.contains("never") && log.contains("\"family\":\"chatml\"")) << log;
   EXPECT_EQ(format(refused + "<|im_start|>You are Qwen").source(), "qwen");
   EXPECT_EQ(format(refused).source(), "chatml") << "by its control tokens";
 }
@@ -269,6 +274,7 @@ TEST_F(ChatFormatOnARealVocabulary, GivesUpAGrammarWithTooManyReadings) {
   EXPECT_GT(taken, 5);
   EXPECT_LT(taken, 20);
   EXPECT_TRUE(grammar->overrun());
+  EXPECT_EQ(grammar->field(), "grammar");
 }
 
 // The library's parser recurses for each bracket, on the engine's thread.

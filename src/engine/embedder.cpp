@@ -6,6 +6,31 @@
 #include <utility>
 
 namespace llorch {
+namespace {
+
+// Errors: invalid_request, context_length_exceeded.
+Result<std::vector<Token>> tokens_of_input(const LoadedModel& loaded,
+                                           const EmbeddingRequest& request, std::size_t index) {
+  auto tokens = loaded.vocabulary->tokenize(request.inputs[index], false, true);
+  if (!tokens) return tokens;
+  const auto field = fmt::format("input[{}]", index);
+  if (tokens->empty()) {
+    return fail_field(
+        {.field = field, .constraint = "not empty", .message = field + " has no tokens"});
+  }
+  const auto count = static_cast<std::int64_t>(tokens->size());
+  const auto longest = std::min(loaded.card.context_tokens, embedding_tokens_max);
+  if (count <= longest) return tokens;
+  const auto message =
+      fmt::format("{} has {} tokens, the longest input is {}", field, count, longest);
+  return fail(
+      Error{.code = Code::context_length_exceeded,
+            .message = message,
+            .violations = {{.field = field, .constraint = "fits the context", .message = message}},
+            .next = "split the text"});
+}
+
+}  // namespace
 
 Result<std::vector<float>> Embedder::embed_one(const std::vector<Token>& tokens,
                                                std::size_t dimensions) {
@@ -33,8 +58,10 @@ Result<Embeddings> Embedder::embed(const EmbeddingRequest& request,
   const auto whole = static_cast<std::size_t>(loaded_.card.embedding_size);
   const std::size_t dimensions = request.dimensions.value_or(static_cast<std::uint32_t>(whole));
   if (dimensions < 1 || dimensions > whole) {
-    return fail(Code::invalid_request,
-                fmt::format("dimensions {}: this model has 1..{}", dimensions, whole));
+    return fail_field(
+        {.field = "dimensions",
+         .constraint = fmt::format("1..{}", whole),
+         .message = fmt::format("dimensions {}: this model has 1..{}", dimensions, whole)});
   }
   if (!context_) {
     auto made = make_embedding_context(loaded_);
@@ -44,20 +71,9 @@ Result<Embeddings> Embedder::embed(const EmbeddingRequest& request,
   Embeddings out;
   for (std::size_t i = 0; i < request.inputs.size(); ++i) {
     if (left()) return fail(Code::cancelled, "the client left");
-    auto tokens = loaded_.vocabulary->tokenize(request.inputs[i], false, true);
+    const auto tokens = tokens_of_input(loaded_, request, i);
     if (!tokens) return fail(tokens.error());
-    const auto count = static_cast<std::int64_t>(tokens->size());
-    if (count == 0) {
-      return fail(Code::invalid_request, fmt::format("input[{}] has no tokens", i));
-    }
-    const auto longest = std::min(loaded_.card.context_tokens, embedding_tokens_max);
-    if (count > longest) {
-      return fail(
-          Code::context_length_exceeded,
-          fmt::format("input[{}] has {} tokens, the longest input is {}", i, count, longest),
-          "split the text");
-    }
-    out.prompt_tokens += count;
+    out.prompt_tokens += static_cast<std::int64_t>(tokens->size());
     auto vector = embed_one(*tokens, dimensions);
     if (!vector) return fail(vector.error());
     out.vectors.push_back(std::move(*vector));

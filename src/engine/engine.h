@@ -31,7 +31,6 @@ struct SamplingDefaults {
 
 // What is known of a model once it is loaded; never changes after.
 struct ModelCard {
-  std::string path;
   std::string architecture;
   std::string description;  // "llama 135M Q4_1"
   std::string backend = "cpu";
@@ -41,7 +40,6 @@ struct ModelCard {
   std::string layout;           // "streams" or "unified"
   bool flash_attention = false;
   bool embeddings_only = false;
-  bool has_chat_template = false;
   std::int32_t slots_total = 1;
   std::int64_t context_tokens = 0;  // per slot
   std::int64_t train_context_tokens = 0;

@@ -291,6 +291,8 @@ TEST_F(EngineOnRealWeights, EndsAtOnceWhenTheResumedTokensAreTheWholeAnswer) {
   ASSERT_TRUE(past.read());
   ASSERT_TRUE(past.error);
   EXPECT_EQ(past.error->code, Code::invalid_request);
+  ASSERT_EQ(past.error->violations.size(), 1u);
+  EXPECT_EQ(past.error->violations.front().field, "resume_tokens");
 }
 
 // clause: W-26
@@ -479,6 +481,29 @@ TEST_F(EngineOnRealWeights, MakesUnitVectorsForEmbeddings) {
   };
   EXPECT_NEAR(dot(0, 0), 1.0, 1e-4);
   EXPECT_GT(dot(0, 1), dot(0, 2));
+}
+
+// clause: E-3
+TEST_F(EngineOnRealWeights, NamesTheFieldOfWhatItRefusesBesideItsJobs) {
+  const auto engine = load(1);
+  const auto embedding_error = [&](EmbeddingRequest request) {
+    std::promise<Error> refused;
+    engine->embed(std::move(request), {},
+                  [&](auto got) { refused.set_value(got ? Error{} : got.error()); });
+    return refused.get_future().get();
+  };
+  const auto field_of = [](const Error& error) {
+    return error.violations.empty() ? "none" : error.violations.front().field;
+  };
+  EXPECT_EQ(field_of(embedding_error({.inputs = {"a"}, .dimensions = 1'000'000})), "dimensions");
+  std::string longest;
+  for (int i = 0; i < 3'000; ++i) longest += " word";
+  const auto too_long = embedding_error({.inputs = {"a", longest}, .dimensions = {}});
+  EXPECT_EQ(too_long.code, Code::context_length_exceeded);
+  EXPECT_EQ(field_of(too_long), "input[1]");
+  std::promise<Error> refused;
+  engine->detokenize({1 << 30}, [&](auto got) { refused.set_value(got ? Error{} : got.error()); });
+  EXPECT_EQ(field_of(refused.get_future().get()), "tokens");
 }
 
 TEST_F(EngineOnRealWeights, StopsEmbeddingForAClientThatLeft) {

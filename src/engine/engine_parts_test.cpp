@@ -58,15 +58,6 @@ TEST(Outbox, RefusesWhenFullButAlwaysTakesTheEnd) {
   EXPECT_TRUE(outbox.take().empty());
 }
 
-TEST(Outbox, SwallowsEverythingOnceAbandoned) {
-  Outbox outbox;
-  outbox.abandon();
-  for (std::size_t i = 0; i < 2 * limits::outbox_events_max; ++i) {
-    ASSERT_TRUE(outbox.try_push(TokenOut{}));
-  }
-  EXPECT_TRUE(outbox.take().empty());
-}
-
 TEST(TaskThread, RunsTasksInOrderOnItsOwnThread) {
   std::vector<int> seen;
   std::thread::id id;

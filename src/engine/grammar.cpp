@@ -62,7 +62,7 @@ Result<Grammar> Grammar::compile(const GrammarSpec& spec, const Vocabulary& voca
   };
   if (auto ok = check_gbnf(spec.gbnf, spec.field, vocabulary.get()); !ok) return fail(ok.error());
   try {
-    Grammar grammar(make_sampler(spec, vocabulary));
+    Grammar grammar(make_sampler(spec, vocabulary), spec.field);
     if (!grammar.sampler_) return refuse(": a rule of the grammar begins with itself");
     const bool fits = spec.lazy || std::ranges::all_of(spec.prefill, [&](Token token) {
                         // llama.cpp aborts on an end of generation that comes too early.

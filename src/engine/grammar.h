@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -42,15 +43,18 @@ class Grammar {
   bool accept(Token token);
   // True once the text has more readings than can be followed: what the others say is void then.
   bool overrun() const { return overrun_; }
+  const std::string& field() const { return field_; }  // of the request it comes from
 
  private:
   struct Free {
     void operator()(llama_sampler* sampler) const;
   };
-  explicit Grammar(llama_sampler* sampler) : sampler_(sampler) {}
+  Grammar(llama_sampler* sampler, std::string field)
+      : sampler_(sampler), field_(std::move(field)) {}
   void apply(std::span<llama_token_data> candidates);
 
   std::unique_ptr<llama_sampler, Free> sampler_;
+  std::string field_;
   bool overrun_ = false;
 };
 

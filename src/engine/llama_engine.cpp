@@ -126,8 +126,10 @@ class LlamaEngine final : public Engine {
     tokenize_.post([this, tokens = std::move(tokens), reply = std::move(reply)] {
       for (const auto token : tokens) {
         if (!loaded_.vocabulary->contains(token)) {
-          return reply(fail(Code::invalid_request,
-                            "token id " + std::to_string(token) + " is not in the vocabulary"));
+          return reply(fail_field(
+              {.field = "tokens",
+               .constraint = "token ids of this model",
+               .message = "token id " + std::to_string(token) + " is not in the vocabulary"}));
         }
       }
       reply(loaded_.vocabulary->text_of(tokens));

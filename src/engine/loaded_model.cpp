@@ -72,7 +72,6 @@ bool pools_nothing(const std::string& pooling) {
 ModelCard describe(const llama_model* model, const EngineOptions& options,
                    ggml_backend_dev_t device) {
   ModelCard card;
-  card.path = options.model_path;
   card.architecture = meta(model, "general.architecture");
   std::array<char, 128> text{};
   llama_model_desc(model, text.data(), text.size());
@@ -212,7 +211,7 @@ Result<ModelHandle> open_model(const EngineOptions& options, const ModelShape& s
   if (!model) {
     return fail(Code::model_load_failed,
                 "model file " + options.model_path + ": llama.cpp cannot load it (see the log)",
-                "llorch-pool models verify");
+                "llorch-pool models verify ID, with the model's id of llorch-pool models catalog");
   }
   return model;
 }
@@ -302,7 +301,6 @@ Result<LoadedModel> load_model(const EngineOptions& options,
   if (loaded.card.embeddings_only) return loaded;
   loaded.chat = std::make_unique<ChatFormat>(loaded.model.get(), *loaded.vocabulary);
   loaded.card.template_source = loaded.chat->source();
-  loaded.card.has_chat_template = loaded.chat->source() == "gguf";
   const auto chosen = calibrate(loaded, options);
   loaded.threads = chosen.threads;
   loaded.batch_tokens_max = chosen.batch_tokens;
@@ -335,8 +333,10 @@ Result<ContextHandle> make_embedding_context(const LoadedModel& loaded) {
   ContextHandle context(llama_init_from_model(loaded.model.get(), params));
   // Such a model gives one score where an embedding would have its dimensions.
   if (context && llama_pooling_type(context.get()) == LLAMA_POOLING_TYPE_RANK) {
-    return fail(Code::invalid_request, "this model ranks documents, it makes no embeddings",
-                "use an embedding model");
+    return fail_field({.field = "model",
+                       .constraint = "embeds",
+                       .message = "this model ranks documents, it makes no embeddings"},
+                      "use an embedding model");
   }
   if (context && llama_pooling_type(context.get()) == LLAMA_POOLING_TYPE_NONE) {
     params.pooling_type = LLAMA_POOLING_TYPE_MEAN;

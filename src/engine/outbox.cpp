@@ -21,7 +21,6 @@ bool Outbox::try_push(JobEvent event) {
   Callback ready;
   {
     const std::lock_guard lock(mutex_);
-    if (abandoned_) return true;
     if (!last && events_.size() >= limits::outbox_events_max) {
       if (std::holds_alternative<PrefillProgress>(event)) return true;
       refused_ = true;
@@ -44,18 +43,6 @@ std::vector<JobEvent> Outbox::take() {
   }
   if (room) room();
   return taken;
-}
-
-void Outbox::abandon() {
-  Callback room;
-  {
-    const std::lock_guard lock(mutex_);
-    abandoned_ = true;
-    events_.clear();
-    ready_ = nullptr;
-    if (std::exchange(refused_, false)) room = room_;
-  }
-  if (room) room();
 }
 
 }  // namespace llorch

@@ -25,14 +25,11 @@ class Outbox {
   bool try_push(JobEvent event);
   // All events so far, in order; empty when none.
   std::vector<JobEvent> take();
-  // The consumer is gone: later pushes succeed and are thrown away.
-  void abandon();
 
  private:
   std::mutex mutex_;
   std::vector<JobEvent> events_;
   bool refused_ = false;
-  bool abandoned_ = false;
   Callback ready_;
   Callback room_;
 };

@@ -98,8 +98,10 @@ Result<void> fit_context(const JobRequest& job, const ModelCard& card, PreparedJ
 
 Result<PreparedJob> prepare(const JobRequest& job, const PrepareContext& context) {
   if (context.card.embeddings_only) {
-    return fail(Code::invalid_request, "this model makes embeddings, it does not generate text",
-                "use /v1/embeddings");
+    return fail_field({.field = "model",
+                       .constraint = "generates",
+                       .message = "this model makes embeddings, it does not generate text"},
+                      "use /v1/embeddings");
   }
   PreparedJob ready;
   ready.sampling = resolve_sampling(job.sampling, context.card.sampling,

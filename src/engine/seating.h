@@ -36,9 +36,9 @@ class CopyCost {
   void forget_some() { ms_per_token_ *= 0.9; }
   // What reading or writing so many takes; 0 = not known yet.
   double ms(std::int64_t tokens) const { return ms_per_token_ * static_cast<double>(tokens); }
-  // Whether to copy a sequence of `tokens` rather than to compute `gained` of them.
   // Of reading and writing a sequence once; 0 = not seen yet.
   double copy_ms(std::int64_t tokens) const;
+  // Whether to copy a sequence of `tokens` rather than to compute `gained` of them.
   bool pays(std::int64_t gained, std::int64_t tokens, double prefill_ms_per_token) const;
 
  private:

@@ -107,9 +107,4 @@ std::string Vocabulary::bos_text() const {
   return token == LLAMA_TOKEN_NULL ? std::string{} : piece(token, true);
 }
 
-std::string Vocabulary::eos_text() const {
-  const auto token = llama_vocab_eos(vocab_);
-  return token == LLAMA_TOKEN_NULL ? std::string{} : piece(token, true);
-}
-
 }  // namespace llorch

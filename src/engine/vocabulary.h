@@ -38,7 +38,6 @@ class Vocabulary {
   const llama_vocab* get() const { return vocab_; }
   bool adds_bos() const;
   std::string bos_text() const;
-  std::string eos_text() const;
 
  private:
   const llama_vocab* vocab_;

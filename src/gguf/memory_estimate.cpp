@@ -121,13 +121,4 @@ Result<void> require_fit(const MemoryEstimate& estimate, std::uint64_t free_byte
       "use fewer --slots, a smaller --ctx-tokens or a smaller model");
 }
 
-std::uint32_t slots_that_fit(const ModelShape& shape, MemoryPlan plan, std::uint32_t wanted,
-                             std::uint64_t free_bytes) {
-  for (plan.slots = wanted; plan.slots > 0; --plan.slots) {
-    const auto estimate = estimate_memory(shape, plan);
-    if (estimate && fits(*estimate, free_bytes)) return plan.slots;
-  }
-  return 0;
-}
-
 }  // namespace llorch

@@ -36,8 +36,4 @@ bool fits(const MemoryEstimate& estimate, std::uint64_t free_bytes);
 // Errors: insufficient_memory with both figures and what would help.
 Result<void> require_fit(const MemoryEstimate& estimate, std::uint64_t free_bytes);
 
-// The most slots (1..wanted) that fit with the plan's other values; 0 when not even one does.
-std::uint32_t slots_that_fit(const ModelShape& shape, MemoryPlan plan, std::uint32_t wanted,
-                             std::uint64_t free_bytes);
-
 }  // namespace llorch

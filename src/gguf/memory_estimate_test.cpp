@@ -93,13 +93,5 @@ TEST(Fits, LeavesTheMachineItsReserve) {
   EXPECT_NE(refused.error().next.find("--slots"), std::string::npos);
 }
 
-TEST(SlotsThatFit, FallsToWhatTheMemoryHolds) {
-  const auto free =
-      estimate_memory(smollm2(), {.slots = 3})->total_bytes + limits::memory_reserve_bytes;
-  EXPECT_EQ(slots_that_fit(smollm2(), {}, 8, free), 3u);
-  EXPECT_EQ(slots_that_fit(smollm2(), {}, 2, free), 2u);
-  EXPECT_EQ(slots_that_fit(smollm2(), {}, 8, 1), 0u);
-}
-
 }  // namespace
 }  // namespace llorch

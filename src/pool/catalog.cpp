@@ -27,16 +27,6 @@ std::unexpected<Error> broken(const fs::path& path, const std::string& why) {
                   " finds its models again");
 }
 
-std::vector<std::string> texts_of(const json::object& object, std::string_view key) {
-  std::vector<std::string> texts;
-  const auto* value = object.if_contains(key);
-  if (value == nullptr || !value->is_array()) return texts;
-  for (const auto& text : value->get_array()) {
-    if (text.is_string()) texts.emplace_back(text.get_string());
-  }
-  return texts;
-}
-
 Result<CatalogEntry> entry_from(const json::value& value, const fs::path& path) {
   const auto* object = value.if_object();
   if (object == nullptr) return broken(path, "a model is not an object");
@@ -51,9 +41,9 @@ Result<CatalogEntry> entry_from(const json::value& value, const fs::path& path) 
   entry.sha256 = text_at(*object, "sha256");
   entry.path = text_at(*object, "path");
   entry.license = text_at(*object, "license");
-  entry.sources = texts_of(*object, "sources");
-  entry.extra_files = texts_of(*object, "extra_files");
-  entry.extra_sha256 = texts_of(*object, "extra_sha256");
+  entry.sources = texts_at(*object, "sources");
+  entry.extra_files = texts_at(*object, "extra_files");
+  entry.extra_sha256 = texts_at(*object, "extra_sha256");
   entry.extra_sha256.resize(entry.extra_files.size());  // older catalogs have none
   if (const auto* downloaded = object->if_contains("downloaded")) {
     entry.downloaded = downloaded->is_bool() && downloaded->get_bool();

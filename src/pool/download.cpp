@@ -1,5 +1,6 @@
 #include "pool/download.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
 #include <fmt/format.h>
@@ -190,6 +191,8 @@ class Attempt {
                               request_.target.filename().string(), total_, request_.size_bytes),
                   "try again later");
     }
+    // Of a reply without a length, what is known from elsewhere bounds it.
+    if (total_ == 0) total_ = request_.size_bytes;
     const std::uint64_t missing = total_ > part_.size_bytes() ? total_ - part_.size_bytes() : 0;
     const auto room = require_disk(context_, request_.target.parent_path(), missing);
     if (!room) return room;
@@ -198,6 +201,14 @@ class Attempt {
 
   Result<void> take_body(std::span<const std::byte> bytes) {
     if (!taking_) return {};
+    if (total_ > 0 && bytes.size() > total_ - std::min(total_, part_.size_bytes())) {
+      // What is here of it is as wrong.
+      if (const auto emptied = part_.restart(); !emptied) return emptied;
+      return fail(Code::conflict,
+                  fmt::format("{}: more bytes came than the {} that were promised",
+                              request_.target.filename().string(), total_),
+                  "try again later");
+    }
     const auto kept = part_.append(bytes);
     if (kept && request_.progress) request_.progress(part_.size_bytes(), total_);
     return kept;

@@ -26,8 +26,8 @@ struct DownloadRequest {
 };
 
 // Gives the file's sha256. Errors: unreachable, timeout (after attempts without progress),
-// insufficient_storage (before the first byte where the size is known), conflict (the sha256 is
-// not the promised one; the partial file is gone), those of `explain`.
+// insufficient_storage (before the first byte where the size is known), conflict (the size or the
+// sha256 is not the promised one; nothing is kept of a wrong file), those of `explain`.
 Result<std::string> download_file(const PoolContext& context, const DownloadRequest& request);
 
 // The sha256 of a file. `progress` as above.

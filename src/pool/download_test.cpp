@@ -119,6 +119,25 @@ TEST_F(Download, AFullDiskIsNoticedBeforeTheFirstByte) {
   EXPECT_TRUE(world_.http.requests.empty());
 }
 
+// A reply without Content-Length went on until the disk was full.
+// clause: P-14
+TEST_F(Download, AReplyWithoutALengthIsBoundByTheSizeKnownBefore) {
+  auto endless = page(200, whole_ + "0");
+  endless.headers.erase("content-length");
+  world_.http.pages[url] = {endless};
+  const auto got = download_file(world_.context, request_);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::conflict);
+  EXPECT_FALSE(target_exists());
+  EXPECT_EQ(world_.files.stat(request_.target.string() + ".part")->size_bytes, 0U);
+
+  auto cut_off = page(200, "0123");
+  cut_off.headers.erase("content-length");
+  world_.http.pages[url] = {cut_off, page(206, "456789", "bytes 4-9/10")};
+  ASSERT_TRUE(download_file(world_.context, request_));
+  EXPECT_EQ(*world_.files.read(request_.target, 100), whole_);
+}
+
 // clause: P-15
 TEST_F(Download, WhatPassesIsTriedAgainAndWhatDoesNotIsExplained) {
   world_.http.pages[url] = {

@@ -36,6 +36,16 @@ bool fits_memory(std::uint64_t weights_bytes, std::uint64_t memory_bytes) {
   return weights_bytes + weights_bytes / 10 + process_bytes <= memory_bytes;
 }
 
+MemoryPlan least_plan(std::optional<std::int32_t> slots, std::optional<std::int64_t> ctx_tokens,
+                      std::string_view kv_type) {
+  constexpr std::int64_t least_ctx_tokens = 512;
+  MemoryPlan plan;
+  plan.slots = static_cast<std::uint32_t>(slots.value_or(1));
+  plan.context_tokens = static_cast<std::uint64_t>(ctx_tokens.value_or(least_ctx_tokens));
+  if (!kv_type.empty()) plan.key_type = plan.value_type = kv_type;
+  return plan;
+}
+
 Result<ModelShape> read_model_shape(FileSystem& files, const std::filesystem::path& first,
                                     const std::vector<std::string>& extra_files) {
   const auto header = read_header(files, first);

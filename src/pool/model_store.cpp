@@ -282,7 +282,7 @@ Result<Deleted> delete_model(const PoolContext& context, const std::string& name
   const auto files = with_original_files(context, *entry);
   const fs::path first = model_path(context.root, files);
   const fs::path own = context.root.models() / entry->id;
-  remove_variants(context, entry->id);
+  remove_variants(context, files);
   Deleted deleted{.entry = files};
   if (first.parent_path() != own) return deleted;
   if (const auto removed = context.files.remove(first); !removed) return fail(removed.error());

@@ -56,7 +56,7 @@ class Optimizer {
         folder_(variants_folder(context.root, entry_.id)),
         backend_(std::move(backend)) {}
 
-  // Reads what earlier runs left and clears what they did not finish.
+  // Reads what earlier runs left; what they did not finish or made of other weights goes.
   Result<void> open() {
     auto known = read_variants(context_.files, folder_);
     if (!known) return fail(known.error());
@@ -64,9 +64,13 @@ class Optimizer {
     if (record && (record->original.path == entry_.path || record->find(entry_.path) != nullptr)) {
       record_ = std::move(*record);
     } else {
-      record_ = {.id = entry_.id, .measured_with = {}, .original = entry_, .variants = {}};
+      record_.original = entry_;
     }
-    record_.original.id = entry_.id;
+    record_.id = record_.original.id = entry_.id;
+    // The catalog knows its own file best: registered again, it is another one.
+    if (entry_.path == record_.original.path) record_.original = entry_;
+    const auto state = original_state();
+    if (state && !record_.measured_with.ends_with(*state)) return forget_variants();
     for (const auto& name : context_.files.list(folder_).value_or(std::vector<std::string>{})) {
       if (name.ends_with(".part")) (void)context_.files.remove(folder_ / name);
     }
@@ -85,35 +89,25 @@ class Optimizer {
     }
     if (const auto kept = save(); !kept) return fail(kept.error());
     const auto& best = best_within_guard(record_.variants);
-    Optimized result{.record = {}, .in_use = entry_.path, .best = best.path};
-    result.verdict = original.tokens >= limits::perplexity_tokens_min;
-    if (options.use && result.verdict && best.path != entry_.path) {
+    const bool verdict = original.tokens >= limits::perplexity_tokens_min;
+    const auto best_path = best.path;
+    if (options.use && verdict && best_path != entry_.path) {
       if (const auto used = use(best); !used) return fail(used.error());
-      result.changed = true;
     }
     if (!options.keep) remove_unused();
-    result.in_use = entry_.path;
-    result.record = record_;
-    return result;
+    return result_of(best_path, verdict);
   }
 
   Result<Optimized> restore() {
-    const bool changed = entry_.path != record_.original.path;
     if (!context_.files.exists(model_path(context_.root, record_.original))) {
       return fail(
           Code::not_found,
           "model '" + entry_.id + "': its original file " + record_.original.path + " is gone",
           "llorch-pool models delete " + entry_.id);
     }
-    if (changed) {
-      if (const auto put = switch_to(record_.original); !put) return fail(put.error());
-    }
+    if (const auto put = serve_original(); !put) return fail(put.error());
     remove_unused();
-    return Optimized{.record = record_,
-                     .in_use = entry_.path,
-                     .best = record_.original.path,
-                     .verdict = false,
-                     .changed = changed};
+    return result_of(record_.original.path, false);
   }
 
  private:
@@ -148,19 +142,42 @@ class Optimizer {
     return context_.files.make_directories(folder_);
   }
 
-  // Figures are true for one original, one set of texts, one version, one device.
+  // " SIZE TIME" of each of the original's files: what else was made of other weights.
+  Result<std::string> original_state() const {
+    const auto first = model_path(context_.root, record_.original);
+    std::vector<fs::path> paths = {first};
+    for (const auto& part : record_.original.extra_files) {
+      paths.push_back(first.parent_path() / part);
+    }
+    std::string state;
+    for (const auto& path : paths) {
+      const auto file = context_.files.stat(path);
+      if (!file) return fail(file.error());
+      state += fmt::format(" {} {}", file->size_bytes, file->modified_ns);
+    }
+    return state;
+  }
+
+  // The catalog first: an entry whose file is gone would be a lie.
+  Result<void> forget_variants() {
+    if (const auto put = serve_original(); !put) return put;
+    remove_variants(context_, record_.original);
+    record_.variants.clear();
+    return {};
+  }
+
+  // Figures are true for one original, one set of texts, one version, one device. The original's
+  // state comes last: open() looks for it there.
   Result<std::string> measured_with(const std::vector<fs::path>& texts) const {
-    const auto path = model_path(context_.root, record_.original);
-    const auto file = context_.files.stat(path);
-    if (!file) return fail(file.error());
+    const auto state = original_state();
+    if (!state) return fail(state.error());
     Sha256 hash;
     for (const auto& text : texts) {
       const auto bytes = context_.files.read(text, limits::perplexity_text_bytes_max);
       if (!bytes) return fail(bytes.error());
       hash.add(std::as_bytes(std::span(*bytes)));
     }
-    return fmt::format("{} {} {} {} {}", hash.finish(), version(), backend_, file->size_bytes,
-                       file->modified_ns);
+    return fmt::format("{} {} {}{}", hash.finish(), version(), backend_, *state);
   }
 
   // Eight bits and a half a weight are the most that a candidate of a smaller type takes.
@@ -245,6 +262,10 @@ class Optimizer {
     return switch_to(files);
   }
 
+  Result<void> serve_original() {
+    return entry_.path == record_.original.path ? Result<void>{} : switch_to(record_.original);
+  }
+
   Result<void> switch_to(const CatalogEntry& to) {
     auto changed = entry_;
     take_files(changed, to);
@@ -258,8 +279,18 @@ class Optimizer {
           *known = changed;
           return {};
         });
-    if (updated) entry_ = std::move(changed);
-    return updated;
+    if (!updated) return updated;
+    entry_ = std::move(changed);
+    switched_ = true;
+    return {};
+  }
+
+  Optimized result_of(const std::string& best, bool verdict) const {
+    return {.record = record_,
+            .in_use = entry_.path,
+            .best = best,
+            .verdict = verdict,
+            .changed = switched_};
   }
 
   void remove_unused() {
@@ -275,6 +306,7 @@ class Optimizer {
   fs::path folder_;
   std::string backend_;
   VariantRecord record_;
+  bool switched_ = false;  // the catalog names another file than before, or one made anew
 };
 
 Result<CatalogEntry> downloaded(const PoolContext& context, const std::string& name) {
@@ -380,17 +412,15 @@ CatalogEntry with_original_files(const PoolContext& context, CatalogEntry entry)
   return entry;
 }
 
-void remove_variants(const PoolContext& context, const std::string& id) {
-  const auto folder = variants_folder(context.root, id);
-  const auto read = read_variants(context.files, folder);
-  if (!read) return;
-  const auto& record = *read;
-  if (!record) return;
-  for (const auto& variant : record->variants) {
-    const auto file = folder / fs::path(variant.path).filename();
-    if (variant.path != record->original.path) (void)context.files.remove(file);
+void remove_variants(const PoolContext& context, const CatalogEntry& original) {
+  const auto folder = variants_folder(context.root, original.id);
+  for (const auto& name : context.files.list(folder).value_or(std::vector<std::string>{})) {
+    const bool ours =
+        name.ends_with(".gguf") || name.ends_with(".part") || name == "optimized.json";
+    // Whoever registered a file of this folder keeps it.
+    const bool kept = stored_path(context.root, folder / name) == original.path;
+    if (ours && !kept) (void)context.files.remove(folder / name);
   }
-  (void)context.files.remove(folder / "optimized.json");
   (void)context.files.remove(folder);
 }
 

@@ -28,7 +28,7 @@ struct Optimized {
   std::string in_use;    // path of the layout that the catalog names
   std::string best;      // path of the best within the guard; the original's where none is better
   bool verdict = false;  // enough tokens were measured to judge by
-  bool changed = false;  // the catalog names another file than before
+  bool changed = false;  // the catalog names another file than before, or one made anew
 };
 
 // Errors: model_not_found, invalid_request (no such type or text; --use without enough tokens),
@@ -49,8 +49,8 @@ void compare_losses(const VariantFigures& original, VariantFigures& other);
 // The entry with its original's files, where another layout serves now.
 CatalogEntry with_original_files(const PoolContext& context, CatalogEntry entry);
 
-// Files and record of a model that is deleted.
-void remove_variants(const PoolContext& context, const std::string& id);
+// All that was made of a model, and the record of it; `original` has its original's files.
+void remove_variants(const PoolContext& context, const CatalogEntry& original);
 
 // Where prose.txt and code.txt lie: share/llorch/bench beside the programs, else bench/data of the
 // checkout. Errors: not_found.

@@ -33,14 +33,26 @@ struct OptimizeWorld : PoolWorld {
   fs::path optimized = folder / ".test-models/mine/optimized";
 
   OptimizeWorld() {
-    const auto bytes = tiny_model().file();
-    folder.write(".test-models/mine/tiny.Q4_1.gguf",
-                 {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    write_original(tiny_model());
     EXPECT_TRUE(register_model(context, original, "mine"));
     options.texts = {folder.write("text.txt", "a text")};
     processes.programs["llorch-candled"] = [this](const RunRequest& request) {
       return candled(request);
     };
+  }
+
+  void write_original(const GgufWriter& model) {
+    const auto bytes = model.file();
+    folder.write(".test-models/mine/tiny.Q4_1.gguf",
+                 {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+  // The Q8_0 of an original that was overwritten since, which serves.
+  void use_and_replace_original() {
+    options.use = true;
+    ASSERT_TRUE(optimize_model(context, options));
+    ASSERT_EQ(entry().quantization, "Q8_0");
+    write_original(tiny_model({}, [](GgufWriter& out) { out.text("general.name", "Another"); }));
+    runs.clear();
   }
 
   static std::string value_of(const RunRequest& request, const std::string& flag) {
@@ -141,6 +153,52 @@ TEST(Optimize, TheWayBackRestoresTheEntryAndRemovesTheRest) {
   ASSERT_TRUE(optimize_model(world.context, world.options));
   EXPECT_EQ(world.runs, (std::vector<std::string>{"make Q8_0"}));
   EXPECT_EQ(world.entry().quantization, "Q8_0");
+}
+
+// The old weights served on: a Q8_0 was there, so it was not made of the new ones.
+// clause: P-37
+TEST(Optimize, MakesAllAnewOfAnOriginalThatWasReplaced) {
+  for (const bool registered_again : {true, false}) {
+    SCOPED_TRACE(registered_again);
+    OptimizeWorld world;
+    world.use_and_replace_original();
+    if (registered_again) {
+      ASSERT_TRUE(register_model(world.context, world.original, "mine"));
+    }
+    const auto result = optimize_model(world.context, world.options);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(world.runs, (std::vector<std::string>{"measure Q4_1", "make Q8_0", "measure Q8_0",
+                                                    "make Q4_0", "measure Q4_0"}));
+    EXPECT_TRUE(result->changed);
+    EXPECT_EQ(world.entry().quantization, "Q8_0");
+    EXPECT_EQ(*world.files.read(world.optimized / "tiny.Q8_0.gguf", 10'000),
+              *world.files.read(world.original, 10'000));
+    EXPECT_TRUE(verify_model(world.context, "mine"));
+  }
+}
+
+TEST(Optimize, AReplacedOriginalServesAgainWhereMakingItsLayoutsFails) {
+  OptimizeWorld world;
+  world.use_and_replace_original();
+  world.fail_at = "measure Q4_1";
+  EXPECT_FALSE(optimize_model(world.context, world.options));
+  EXPECT_EQ(world.entry().quantization, "Q4_1");
+  EXPECT_FALSE(world.there("Q8_0"));
+}
+
+TEST(Variants, RememberTheHashOfEachPartOfTheOriginal) {
+  OptimizeWorld world;
+  const VariantRecord record{.id = "mine",
+                             .measured_with = {},
+                             .original = {.path = "m-00001-of-00003.gguf",
+                                          .extra_files = {"b", "c"},
+                                          .extra_sha256 = {"", "2"}},
+                             .variants = {Variant{.type = "Q4_1"}}};
+  ASSERT_TRUE(write_variants(world.files, world.folder.path(), record));
+  const auto read = read_variants(world.files, world.folder.path());
+  ASSERT_TRUE(read && *read);
+  EXPECT_EQ((*read)->original.extra_files, record.original.extra_files);
+  EXPECT_EQ((*read)->original.extra_sha256, record.original.extra_sha256);
 }
 
 TEST(Optimize, GoesOnWhereAnInterruptedRunStopped) {

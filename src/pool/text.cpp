@@ -37,4 +37,14 @@ std::string text_at(const boost::json::object& object, std::string_view key) {
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
+std::vector<std::string> texts_at(const boost::json::object& object, std::string_view key) {
+  std::vector<std::string> texts;
+  const auto* value = object.if_contains(key);
+  if (value == nullptr || !value->is_array()) return texts;
+  for (const auto& text : value->get_array()) {
+    if (text.is_string()) texts.emplace_back(text.get_string());
+  }
+  return texts;
+}
+
 }  // namespace llorch

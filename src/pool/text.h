@@ -4,6 +4,7 @@
 #include <boost/json/fwd.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace llorch {
 
@@ -14,5 +15,7 @@ std::string_view trim(std::string_view text);
 std::string first_line(std::string_view text);  // trimmed
 // The text of a field; empty when it is absent or no text.
 std::string text_at(const boost::json::object& object, std::string_view key);
+// The texts of a list; empty when it is absent or no list.
+std::vector<std::string> texts_at(const boost::json::object& object, std::string_view key);
 
 }  // namespace llorch

@@ -58,12 +58,8 @@ CatalogEntry original_from(const json::object& object) {
   entry.sha256 = text_at(object, "sha256");
   entry.quantization = text_at(object, "quantization");
   entry.size_bytes = number_of<std::uint64_t>(object, "size_bytes");
-  if (const auto* parts = object.if_contains("extra_files");
-      parts != nullptr && parts->is_array()) {
-    for (const auto& part : parts->get_array()) {
-      if (part.is_string()) entry.extra_files.emplace_back(part.get_string());
-    }
-  }
+  entry.extra_files = texts_at(object, "extra_files");
+  entry.extra_sha256 = texts_at(object, "extra_sha256");
   return entry;
 }
 

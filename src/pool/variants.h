@@ -40,8 +40,9 @@ struct Variant {
 
 struct VariantRecord {
   std::string id;
-  std::string measured_with;  // texts, program and the original's state: else figures are stale
-  CatalogEntry original;      // only what tells its files: path, parts, size, sha256, quantization
+  // Texts, program and, last, the original's state: of others the figures are stale.
+  std::string measured_with;
+  CatalogEntry original;  // only what tells its files: path, parts, size, sha256, quantization
   std::vector<Variant> variants;  // the original's own first
 
   const Variant* find(const std::string& path) const;

@@ -22,10 +22,6 @@ namespace fs = std::filesystem;
 constexpr std::uint16_t first_port = 8001;
 constexpr std::uint16_t last_port = 8999;
 
-bool is_wildcard(const std::string& host) {
-  return host == "0.0.0.0" || host == "::";
-}
-
 Result<Backend> usable_backend(const PoolContext& context, const SpawnOptions& options) {
   const auto backends = detect_and_store_backends(context);
   const auto found = std::ranges::find(backends, options.backend, &Backend::name);
@@ -49,7 +45,12 @@ Result<Backend> usable_backend(const PoolContext& context, const SpawnOptions& o
   return *found;
 }
 
-// Refuses what cannot fit before a process is started: weights and one slot's cache.
+// What the worker will call its model: the key of its settings too.
+std::string model_name(const ResolvedModel& model) {
+  return model.id.empty() ? model.path.stem().string() : model.id;
+}
+
+// Refuses what cannot fit before a process is started.
 Result<void> require_memory(const PoolContext& context, const SpawnOptions& options,
                             const Backend& backend, const ResolvedModel& model) {
   std::vector<std::string> extra_files;
@@ -59,13 +60,9 @@ Result<void> require_memory(const PoolContext& context, const SpawnOptions& opti
   const auto shape = read_model_shape(context.files, model.path, extra_files);
   if (!shape) return fail(shape.error());
 
-  const auto own = context.settings.model(model.id);
-  MemoryPlan plan;
-  plan.slots = static_cast<std::uint32_t>(options.slots.value_or(own.slots.value_or(1)));
-  const auto wanted = static_cast<std::uint64_t>(own.ctx_tokens.value_or(4096));
-  plan.context_tokens = std::min<std::uint64_t>(wanted, shape->context_tokens);
-  if (!own.kv_type.empty()) plan.key_type = plan.value_type = own.kv_type;
-  const auto estimate = estimate_memory(*shape, plan);
+  const auto own = context.settings.model(model_name(model));
+  const auto slots = options.slots ? options.slots : own.slots;
+  const auto estimate = estimate_memory(*shape, least_plan(slots, own.ctx_tokens, own.kv_type));
   if (!estimate) return fail(estimate.error());
 
   std::uint64_t free_bytes = context.host.memory_available_bytes;
@@ -80,6 +77,10 @@ Result<void> require_memory(const PoolContext& context, const SpawnOptions& opti
   if (fit) return fit;
   Error error = fit.error();
   error.message = "model '" + options.model + "': " + error.message;
+  error.next = fmt::format(
+      "use fewer --slots, a smaller ctx_tokens of [models.\"{}\"] in llorch.toml, or a smaller "
+      "model",
+      model_name(model));
   return fail(std::move(error));
 }
 
@@ -154,7 +155,7 @@ Result<WorkerRecord> start(const PoolContext& context, const SpawnOptions& optio
 
   WorkerRecord record;
   record.worker_id = "worker-" + options.backend + "-" + random_word(6);
-  record.model = model.id.empty() ? model.path.stem().string() : model.id;
+  record.model = model_name(model);
   record.backend = options.backend;
   record.gpu = options.gpu;
   record.port = *port;
@@ -243,7 +244,7 @@ Error stop_interrupted(const PoolContext& context, const WorkerRecord& record) {
 
 std::string worker_url(const WorkerRecord& record) {
   std::string host = record.host;
-  if (host.empty() || is_wildcard(host)) host = host == "::" ? "::1" : "127.0.0.1";
+  if (host.empty() || is_wildcard(host)) host = host.contains(':') ? "::1" : "127.0.0.1";
   if (host.contains(':')) host = "[" + host + "]";
   return fmt::format("http://{}:{}", host, record.port);
 }

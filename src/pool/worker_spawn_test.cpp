@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include "base/limits.h"
 #include "fakes/gguf_writer.h"
 #include "fakes/pool_world.h"
 #include "pool/backends.h"
+#include "pool/model_memory.h"
 #include "pool/worker_control.h"
 #include "pool/worker_probe.h"
 
@@ -82,6 +84,48 @@ TEST_F(Spawn, AHostThatIsNotThisMachineIsNoTakenPort) {
     ASSERT_FALSE(spawned);
     EXPECT_EQ(spawned.error().code, Code::invalid_request);
     EXPECT_FALSE(spawned.error().message.contains("taken")) << spawned.error().message;
+  }
+}
+
+// Room for 4096 tokens was demanded where the worker starts with 512, and a model given by its path
+// had no settings.
+// clause: P-21
+TEST_F(Spawn, WantsRoomForWhatTheWorkerNeedsAtTheLeast) {
+  const auto bytes = tiny_model("llama.context_length", [](GgufWriter& out) {
+                       out.u32("llama.context_length", 8192);
+                     }).file();
+  world_.folder.write("m.gguf", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  const auto shape = read_model_shape(world_.files, options_.model, {});
+  ASSERT_TRUE(shape);
+  const auto least = estimate_memory(*shape, {.slots = 1, .context_tokens = 512});
+  auto& free_bytes = world_.context.host.memory_available_bytes;
+  free_bytes = least->total_bytes + limits::memory_reserve_bytes;
+  options_.wait = false;
+  const auto spawned = spawn_worker(world_.context, options_);
+  EXPECT_TRUE(spawned) << spawned.error().message;
+  free_bytes -= 1;
+  EXPECT_EQ(spawn_worker(world_.context, options_).error().code, Code::insufficient_memory);
+
+  free_bytes += 1;
+  ASSERT_TRUE(read_settings_text("[models.m]\nctx_tokens = 4096\n", "llorch.toml",
+                                 world_.context.settings));
+  const auto refused = spawn_worker(world_.context, options_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::insufficient_memory);
+  EXPECT_TRUE(refused.error().next.contains("[models.\"m\"]")) << refused.error().next;
+  EXPECT_FALSE(refused.error().next.contains("--ctx-tokens")) << refused.error().next;
+}
+
+// "[::]" and "0" were no wildcards here, and nobody reached such a worker.
+TEST_F(Spawn, AWorkerOnEveryAddressIsReachedByLoopback) {
+  for (const auto& [host, url] : {std::pair{"0", "http://127.0.0.1:9"},
+                                  {"0.0.0.0", "http://127.0.0.1:9"},
+                                  {"::", "http://[::1]:9"},
+                                  {"[::]", "http://[::1]:9"}}) {
+    EXPECT_EQ(worker_url({.port = 9, .host = host}), url);
+    options_.host = host;
+    options_.orchestrator_url = "http://127.0.0.1:1";
+    EXPECT_TRUE(spawn_worker(world_.context, options_).error().message.contains("--advertise"));
   }
 }
 

@@ -280,13 +280,6 @@ std::string_view family_name(Family family) {
   return std::ranges::find(names, family, &FamilyName::family)->name;
 }
 
-std::optional<Family> family_by_name(std::string_view name) {
-  if (name == "mistral") return Family::mistral_v3;
-  const auto* found = std::ranges::find(names, name, &FamilyName::name);
-  if (found == std::end(names)) return std::nullopt;
-  return found->family;
-}
-
 std::string joined(std::span<const Segment> segments) {
   std::string text;
   for (const Segment& segment : segments) text += segment.text;

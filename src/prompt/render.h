@@ -50,9 +50,8 @@ Result<std::vector<Segment>> render(Family family, std::span<const Message> mess
 // template of no family here.
 std::optional<Family> family_from(std::string_view template_source, std::string_view architecture);
 
-// "qwen", "mistral-v0.2"; and back ("mistral" = v0.3).
+// "qwen", "mistral-v0.2".
 std::string_view family_name(Family family);
-std::optional<Family> family_by_name(std::string_view name);
 
 // All segments as one text.
 std::string joined(std::span<const Segment> segments);

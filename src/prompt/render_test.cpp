@@ -3,6 +3,8 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <set>
+#include <string_view>
 
 #include "base/limits.h"
 #include "prompt/testdata/vectors.h"
@@ -142,13 +144,12 @@ TEST(FamilyFrom, KnowsOtherTemplatesForWhatTheyAre) {
   EXPECT_EQ(family_from("<|user|> <|assistant|> eos_token", "chatglm"), std::nullopt);
 }
 
-TEST(FamilyName, GoesThereAndBack) {
+TEST(FamilyName, IsEachFamilysOwn) {
+  std::set<std::string_view> names;
   for (int i = 0; i <= static_cast<int>(Family::raw); ++i) {
-    const auto family = static_cast<Family>(i);
-    EXPECT_EQ(family_by_name(family_name(family)), family);
+    names.insert(family_name(static_cast<Family>(i)));
   }
-  EXPECT_EQ(family_by_name("mistral"), Family::mistral_v3);
-  EXPECT_EQ(family_by_name("none such"), std::nullopt);
+  EXPECT_EQ(names.size(), static_cast<std::size_t>(Family::raw) + 1);
 }
 
 }  // namespace

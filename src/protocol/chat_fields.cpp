@@ -4,6 +4,7 @@
 
 #include "protocol/generation_fields.h"
 #include "protocol/schema_size.h"
+#include "protocol/utf8.h"
 
 namespace llorch {
 
@@ -58,8 +59,10 @@ std::string read_parts(FieldReader& message, const json::array& parts, const Rea
       static_cast<void>(fields.has("type") && fields.has(name));
       reading.finish(fields);
     } else if (kind.starts_with("image") || kind == "input_audio" || kind == "file") {
+      constexpr std::size_t shown_bytes_max = 32;
       message.add("content", "text parts",
-                  "has a part of type " + kind + "; this model takes text only");
+                  "has a part of type " + std::string(utf8_beginning(kind, shown_bytes_max)) +
+                      "; this model takes text only");
       break;
     } else {
       message.add("content", "text parts",

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "protocol/json_text.h"
+#include "protocol/utf8.h"
 
 namespace llorch {
 
@@ -188,7 +189,7 @@ void FieldReader::refuse_others() {
     constexpr std::size_t name_bytes_max = 64;  // a longer one is no typing error to point out
     const std::string_view name(member.key().data(), member.key().size());
     if (std::ranges::find(asked_, name) != asked_.end()) continue;
-    add(name.substr(0, name_bytes_max), "known field", "is not a field of this request");
+    add(utf8_beginning(name, name_bytes_max), "known field", "is not a field of this request");
   }
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/limits.h"
+#include "protocol/utf8.h"
 
 namespace llorch {
 namespace {
@@ -130,6 +131,17 @@ TEST(DecodeChat, NamesTheFieldThatIsWrong) {
     ASSERT_EQ(got.error().violations.size(), 1U);
     EXPECT_EQ(got.error().violations.front().field, field);
   }
+}
+
+// A 400 gave back megabytes of what the client had sent.
+TEST(DecodeChat, ShowsLittleOfAPartsType) {
+  std::string type = "image";
+  while (type.size() < 1'000'000) type += "\xC3\xA9";
+  const auto got = decode_chat_request(R"({"messages":[{"role":"user","content":[{"type":")" +
+                                       type + R"("}]}]})");
+  ASSERT_FALSE(got);
+  EXPECT_LT(got.error().message.size(), 150U);
+  EXPECT_TRUE(is_utf8(got.error().message)) << got.error().message;
 }
 
 // A grammar of n properties costs n² of memory and n³ of time.

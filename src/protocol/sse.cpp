@@ -49,10 +49,7 @@ void SseParser::end_line(std::vector<SseEvent>& events) {
     data_.clear();
     type_.clear();
     has_data_ = false;
-  } else if (line.front() == ':') {
-    line.remove_prefix(line.starts_with(": ") ? 2 : 1);
-    last_comment_ = line;
-  } else {
+  } else if (line.front() != ':') {  // else a comment
     const std::size_t colon = line.find(':');
     std::string_view value = colon == line.npos ? std::string_view{} : line.substr(colon + 1);
     if (value.starts_with(' ')) value.remove_prefix(1);

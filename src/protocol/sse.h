@@ -30,10 +30,6 @@ class SseParser {
   // Errors: too_large (one event of more than `event_bytes_max`); the parser is then spent.
   Result<void> feed(std::string_view bytes, std::vector<SseEvent>& events);
 
-  const std::string& last_event_id() const { return last_event_id_; }
-  // The text of the newest comment, for progress a stream shows in comments (": queued …").
-  const std::string& last_comment() const { return last_comment_; }
-
  private:
   void end_line(std::vector<SseEvent>& events);
   void take_field(std::string_view name, std::string_view value);
@@ -43,7 +39,6 @@ class SseParser {
   std::string data_;
   std::string type_;
   std::string last_event_id_;
-  std::string last_comment_;
   bool at_start_ = true;
   bool after_cr_ = false;  // a LF next belongs to the line already ended
   bool has_data_ = false;

@@ -57,16 +57,6 @@ TEST(SseParser, ReadsWhatTheStandardDescribesHoweverItIsCut) {
   }
 }
 
-TEST(SseParser, KeepsTheNewestComment) {
-  SseParser parser;
-  std::vector<SseEvent> events;
-  ASSERT_TRUE(parser.feed(": queued position=3 eta_ms=10\n\n:\n", events).has_value());
-  EXPECT_EQ(parser.last_comment(), "");
-  ASSERT_TRUE(parser.feed(": queued position=2\n", events).has_value());
-  EXPECT_EQ(parser.last_comment(), "queued position=2");
-  EXPECT_TRUE(events.empty());
-}
-
 TEST(SseParser, RefusesAnEventPastItsBound) {
   struct Case {
     const char* name;

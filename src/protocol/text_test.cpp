@@ -60,6 +60,12 @@ TEST(Utf8, CountsTheTailThatLaterBytesCouldFinish) {
   }
 }
 
+TEST(Utf8, CutsNoCharacterInTwo) {
+  EXPECT_EQ(utf8_beginning("a\xC3\xA9z", 2), "a");
+  EXPECT_EQ(utf8_beginning("a\xC3\xA9z", 3), "a\xC3\xA9");
+  EXPECT_EQ(utf8_beginning("a\xC3\xA9z", 9), "a\xC3\xA9z");
+}
+
 TEST(Utf8, ReplacesEachMaximalInvalidPartOnce) {
   EXPECT_EQ(utf8_replaced("a\xE2\x82z"), "a\xEF\xBF\xBDz");
   EXPECT_EQ(utf8_replaced("\xFF\xFE"), "\xEF\xBF\xBD\xEF\xBF\xBD");

@@ -76,6 +76,11 @@ std::size_t utf8_incomplete_tail(std::string_view text) {
   return 0;
 }
 
+std::string_view utf8_beginning(std::string_view text, std::size_t bytes_max) {
+  const std::string_view cut = text.substr(0, bytes_max);
+  return cut.substr(0, cut.size() - utf8_incomplete_tail(cut));
+}
+
 std::string utf8_replaced(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -17,6 +17,9 @@ std::size_t utf8_character_bytes(std::string_view text);
 // Bytes at the end that begin a character which later bytes could finish. Shape: 0..3.
 std::size_t utf8_incomplete_tail(std::string_view text);
 
+// As many whole characters of valid UTF-8 as fit into `bytes_max`.
+std::string_view utf8_beginning(std::string_view text, std::size_t bytes_max);
+
 // `text` with U+FFFD for each maximal invalid part, as browsers decode it.
 std::string utf8_replaced(std::string_view text);
 

@@ -178,6 +178,10 @@ Result<Registration> decode_registration(std::string_view body) {
   return decode_object(body, read_registration);
 }
 
+bool is_wildcard(std::string_view host) {
+  return host == "0.0.0.0" || host == "::" || host == "[::]" || host == "0";
+}
+
 std::string encode(const Heartbeat& heartbeat) {
   std::string out;
   JsonObjectWriter row(out);

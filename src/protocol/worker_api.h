@@ -36,6 +36,8 @@ struct Registration {
 };
 std::string encode(const Registration& registration);
 Result<Registration> decode_registration(std::string_view body);
+// Whether a host stands for every address of its machine: nobody can be reached by it.
+bool is_wildcard(std::string_view host);
 
 // POST /workers/{id}/heartbeat
 struct Heartbeat {

@@ -182,6 +182,11 @@ TEST(Embeddings, ComeAsFloatsOrBase64) {
   EXPECT_TRUE(parse_json_object(encode_embeddings(odd, false, "m", 1)).has_value());
 }
 
+TEST(Registration, KnowsAWildcardHoweverItIsSpelled) {
+  for (const char* host : {"0.0.0.0", "0", "::", "[::]"}) EXPECT_TRUE(is_wildcard(host)) << host;
+  for (const char* host : {"127.0.0.1", "::1", "box", ""}) EXPECT_FALSE(is_wildcard(host)) << host;
+}
+
 TEST(Tokenized, NamesPiecesThatAreTextAndBytesOfTheRest) {
   const std::vector<Token> tokens = {1, 2};
   const std::vector<std::string> pieces = {"a", "\xC3"};

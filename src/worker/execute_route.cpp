@@ -39,13 +39,13 @@ Task<Result<std::unique_ptr<JobEncoder>>> prepare(const Call& call, Engine& engi
 
 Task<void> execute_route(Call& call) {
   const auto engine = call.service.accepting();
-  if (!engine) co_return co_await reply_error(call, engine.error());
+  if (!engine) co_return co_await refuse_job(call, engine.error());
   auto request = co_await decode_body<ExecuteRequest>(call, decode_execute);
-  if (!request) co_return co_await reply_error(call, request.error());
+  if (!request) co_return co_await refuse_job(call, request.error());
   call.job_id = request->job.id.value;
   request->job.correlation_id = call.correlation_id;
   auto encoder = co_await prepare(call, **engine, *request);
-  if (!encoder) co_return co_await reply_error(call, encoder.error());
+  if (!encoder) co_return co_await refuse_job(call, encoder.error());
   co_await run_job(call, std::move(request->job), std::move(*encoder));
 }
 

@@ -125,8 +125,8 @@ void JobSession::take(const Ended& event) {
   over_ = true;
   service_.jobs().finished(seat_run());
   tokens_out_ = event.tokens_out;
-  service_.note_backend(false);
   if (event.reason != StopReason::CANCELLED) {
+    service_.note_backend(false);
     service_.cache().finished(cache_chain_);
     encoder_->ended(event, out_);
   } else if (seat_run().cancelled == CancelReason::shutdown) {
@@ -141,7 +141,7 @@ void JobSession::take(const Ended& event) {
 void JobSession::take(const Failed& event) {
   over_ = true;
   service_.jobs().finished(seat_run());
-  service_.note_backend(event.error.code == Code::backend_error);
+  if (event.error.code == Code::backend_error) service_.note_backend(true);
   fail_with(event.error);
 }
 
@@ -235,17 +235,16 @@ void JobSession::log_end() {
 
 }  // namespace
 
+Task<void> refuse_job(Call& call, const Error& error) {
+  call.service.count(JobOutcome::rejected, 0);
+  co_await reply_error(call, error);
+}
+
 Task<void> run_job(Call& call, JobRequest job, std::unique_ptr<JobEncoder> encoder) {
   const auto engine = call.service.accepting();
-  if (!engine) {
-    call.service.count(JobOutcome::rejected, 0);
-    co_return co_await reply_error(call, engine.error());
-  }
+  if (!engine) co_return co_await refuse_job(call, engine.error());
   auto seat = call.service.jobs().admit(job.id, job.attempt, call.correlation_id);
-  if (!seat) {
-    call.service.count(JobOutcome::rejected, 0);
-    co_return co_await reply_error(call, seat.error());
-  }
+  if (!seat) co_return co_await refuse_job(call, seat.error());
   JobSession session(call, std::move(*seat), std::move(encoder));
   co_await session.run(**engine, std::move(job));
 }

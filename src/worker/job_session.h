@@ -15,5 +15,7 @@ namespace llorch {
 // Errors, as replies: conflict, queue_full, draining, and those of Engine::submit() while the
 // headers wait for the first event; later ones end the stream in-band.
 Task<void> run_job(Call& call, JobRequest job, std::unique_ptr<JobEncoder> encoder);
+// Answers a job that cannot begin, and counts it.
+Task<void> refuse_job(Call& call, const Error& error);
 
 }  // namespace llorch

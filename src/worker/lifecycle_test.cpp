@@ -41,6 +41,10 @@ class FakeOrchestrator {
     const std::lock_guard lock(mutex_);
     next_beat_ = {status, {}, std::move(body)};
   }
+  void refuse_registrations(std::size_t count) {
+    const std::lock_guard lock(mutex_);
+    refusals_ = count;
+  }
   // The `n`th request (from 1) of that method and path; gives up after 20 s.
   net::HttpRequest wait_for(std::string_view method, std::string_view path, std::size_t n = 1) {
     std::unique_lock lock(mutex_);
@@ -72,6 +76,10 @@ class FakeOrchestrator {
     {
       const std::lock_guard lock(mutex_);
       requests_.push_back(exchange.request());
+      if (refusals_ > 0 && exchange.request().path == "/workers/register") {
+        response.status = 503;
+        --refusals_;
+      }
       if (next_beat_ && exchange.request().path.ends_with("/heartbeat")) {
         response = std::move(*next_beat_);
         next_beat_.reset();
@@ -87,6 +95,7 @@ class FakeOrchestrator {
   std::condition_variable changed_;
   std::vector<net::HttpRequest> requests_;
   std::optional<net::HttpResponse> next_beat_;
+  std::size_t refusals_ = 0;
   net::HttpServer server_;
   std::uint16_t port_ = 0;
   std::thread thread_;
@@ -195,6 +204,26 @@ TEST(Registration, WaitsForAnOrchestratorThatIsNotThereAndOutlivesItsRestart) {
     orchestrator.wait_for("POST", register_path);
     orchestrator.wait_for("POST", beat_path);
   }
+}
+
+// An orchestrator that stayed away was a line in the log for every try.
+// clause: W-45
+TEST(Registration, LogsOnceThatTheOrchestratorFailsAndOnceThatItAnswers) {
+  FakeOrchestrator orchestrator;
+  orchestrator.refuse_registrations(2);
+  testing::internal::CaptureStderr();
+  {
+    TestWorker worker(FakeEngineOptions{}, options_for(orchestrator.url()));
+    orchestrator.wait_for("POST", beat_path);
+  }
+  const auto log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(orchestrator.count(register_path), 3U);
+  for (const std::string event : {"orchestrator_fails", "orchestrator_answers"}) {
+    const auto first = log.find("\"" + event + "\"");
+    EXPECT_NE(first, std::string::npos) << event;
+    EXPECT_EQ(log.find("\"" + event + "\"", first + 1), std::string::npos) << event;
+  }
+  EXPECT_TRUE(log.contains("\"template_source\":\"gguf\"")) << "of the ready event";
 }
 
 // clause: W-11, W-42, W-45

@@ -8,6 +8,7 @@
 #include "engine/model_files.h"
 #include "gguf/memory_estimate.h"
 #include "pool/catalog.h"
+#include "pool/model_memory.h"
 #include "pool/model_reference.h"
 #include "pool/root.h"
 #include "pool/text.h"
@@ -19,16 +20,10 @@
 namespace llorch {
 namespace {
 
-// Only what was asked for, or the least: the engine takes fewer slots where memory is short.
 Result<void> check_memory(const ModelShape& shape, const EngineOptions& options) {
   if (options.backend != "cpu") return {};  // the device's memory is the engine's matter
-  constexpr std::int64_t least_context_tokens = 512;
-  MemoryPlan plan;
-  plan.slots = static_cast<std::uint32_t>(options.slots.value_or(1));
-  plan.context_tokens =
-      static_cast<std::uint64_t>(options.ctx_tokens.value_or(least_context_tokens));
-  if (!options.kv_type.empty()) plan.key_type = plan.value_type = options.kv_type;
-  const auto estimate = estimate_memory(shape, plan);
+  const auto estimate =
+      estimate_memory(shape, least_plan(options.slots, options.ctx_tokens, options.kv_type));
   if (!estimate) return fail(estimate.error());
   return require_fit(*estimate, read_host_facts().memory_available_bytes);
 }

@@ -61,18 +61,18 @@ Task<void> reply_encoded(Call& call, const std::function<std::string()>& encode)
 
 Task<void> generate_route(Call& call, OpenAiRoute route) {
   const auto engine = call.service.accepting();
-  if (!engine) co_return co_await reply_error(call, engine.error());
+  if (!engine) co_return co_await refuse_job(call, engine.error());
   const bool chat = route == OpenAiRoute::chat_completions;
   auto request = co_await decode_body<OpenAiRequest>(
       call, chat ? decode_chat_request : decode_completion_request);
-  if (!request) co_return co_await reply_error(call, request.error());
+  if (!request) co_return co_await refuse_job(call, request.error());
   auto& job = request->job;
   job.id.value = (chat ? "chatcmpl-" : "cmpl-") + random_hex(32);
   job.correlation_id = call.correlation_id;
   call.job_id = job.id.value;
   auto options = reply_options(call, *request);
   auto encoder = co_await prepare_openai(call, **engine, job, std::move(options));
-  if (!encoder) co_return co_await reply_error(call, encoder.error());
+  if (!encoder) co_return co_await refuse_job(call, encoder.error());
   co_await run_job(call, std::move(job), std::move(*encoder));
 }
 

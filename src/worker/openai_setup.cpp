@@ -17,7 +17,11 @@ Task<Result<std::string>> echo_text(const Call& call, Engine& engine, const JobR
   const std::function<void(Reply<std::string>)> ask = [&engine, tokens](Reply<std::string> reply) {
     engine.detokenize(*tokens, std::move(reply));
   };
-  co_return co_await await_reply<std::string>(call.exchange.executor(), ask);
+  auto text = co_await await_reply<std::string>(call.exchange.executor(), ask);
+  if (!text) {
+    for (auto& violation : text.error().violations) violation.field = "prompt";
+  }
+  co_return text;
 }
 
 }  // namespace

@@ -158,7 +158,7 @@ Task<Registrar::Outcome> Registrar::send(std::string method, std::string path, s
 }
 
 void Registrar::note(Outcome outcome, std::string_view detail) {
-  if (std::exchange(last_, outcome) == outcome && registered_) return;
+  if (std::exchange(last_, outcome) == outcome) return;
   const bool taken = outcome == Outcome::taken;
   log_event(taken ? LogLevel::info : LogLevel::warn, "worker",
             taken ? "orchestrator_answers" : "orchestrator_fails",

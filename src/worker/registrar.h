@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "net/client.h"
@@ -44,7 +45,7 @@ class Registrar {
   bool running_ = false;
   bool stopped_ = false;
   bool registered_ = false;
-  Outcome last_ = Outcome::taken;  // so that only changes are logged
+  std::optional<Outcome> last_;  // so that only changes are logged
 };
 
 }  // namespace llorch

@@ -55,6 +55,28 @@ TEST(WorkerRoutes, HealthSaysWhoServesWhatAndHowBusy) {
   EXPECT_EQ(health->queue_depth, 1);
 }
 
+// A refused request or a cancel between two failures set the count back.
+// clause: W-8
+TEST(WorkerRoutes, HealthCountsFailuresOfTheEngineUntilAJobSucceeds) {
+  TestWorker worker;
+  const Failed lost{{Code::backend_error, "the device is lost"}};
+  const Failed refused{{Code::invalid_request, "the grammar is wrong"}};
+  const Ended cancelled{.reason = StopReason::CANCELLED};
+  const auto status_after = [&](const JobEvent& end) {
+    worker.engine().script_next({end});
+    worker.ask("POST", "/execute", execute_body("j"));
+    return decode_health(worker.ask("GET", "/health").body)->status;
+  };
+  using enum Health::Status;
+  const std::vector<std::pair<JobEvent, Health::Status>> ends = {
+      {lost, healthy},        {refused, healthy}, {lost, healthy},
+      {cancelled, healthy},   {lost, unhealthy},  {refused, unhealthy},
+      {cancelled, unhealthy}, {Ended{}, healthy}, {lost, healthy}};
+  for (std::size_t n = 0; n < ends.size(); ++n) {
+    EXPECT_EQ(status_after(ends[n].first), ends[n].second) << n;
+  }
+}
+
 // clause: W-9, W-17
 TEST(WorkerRoutes, AnswerWhileTheModelLoads) {
   TestWorker worker(TestWorker::Loading{});
@@ -227,6 +249,22 @@ TEST(WorkerRoutes, UnknownPathsNameTheNearestAndWrongMethodsTheRightOne) {
   EXPECT_EQ(worker.ask("POST", "/health").headers.at("allow"), "GET, HEAD");
 }
 
+// clause: W-40, E-3
+TEST(WorkerRoutes, ARefusalAtTheFramingNamesHeadOrBody) {
+  TestWorker worker;
+  // A POST of the test's client has a Content-Length as well.
+  for (const auto& [method, field] : {std::pair{"POST", "head"}, std::pair{"PUT", "body"}}) {
+    SCOPED_TRACE(field);
+    const auto reply =
+        worker.ask(method, "/execute", "zz\r\n\r\n", {{"Transfer-Encoding", "chunked"}});
+    EXPECT_EQ(reply.status, 400U);
+    const auto body = json::parse(reply.body);
+    ASSERT_EQ(body.at("errors").as_array().size(), 1U);
+    EXPECT_EQ(body.at("errors").at(0).at("field").as_string(), field);
+    EXPECT_EQ(body.at("errors").at(0).at("message"), body.at("error").at("message"));
+  }
+}
+
 // clause: W-31
 TEST(WorkerRoutes, ChatAnswersInOpenAisShapeUnderItsOwnModelName) {
   TestWorker worker;
@@ -255,6 +293,9 @@ TEST(WorkerRoutes, CompletionsEchoTheirPromptAndTakeTokenIds) {
     EXPECT_EQ(json::parse(reply.body).at("choices").at(0).at("text").as_string(),
               "Hi" + FakeEngine::text_of("Hi", 0, 3));
   }
+  const auto refused = worker.ask("POST", "/v1/completions", R"({"echo":true,"prompt":[999]})");
+  EXPECT_EQ(refused.status, 400U);
+  EXPECT_EQ(json::parse(refused.body).at("errors").at(0).at("field").as_string(), "prompt");
 }
 
 // clause: W-13, W-31
@@ -298,10 +339,13 @@ TEST(WorkerRoutes, AnEmbeddingModelDoesNotGenerate) {
 TEST(WorkerRoutes, MetricsHaveEveryNameAndCountOutcomes) {
   TestWorker worker;
   EXPECT_EQ(worker.ask("POST", "/execute", execute_body("j")).status, 200U);
+  EXPECT_EQ(worker.ask("POST", "/execute", "{}").status, 400U);
+  EXPECT_EQ(worker.ask("POST", "/v1/chat/completions", "{}").status, 400U);
   const auto reply = worker.ask("GET", "/metrics");
   EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
   for (const char* line : {"worker_requests_total{outcome=\"completed\"} 1",
                            "worker_requests_total{outcome=\"failed\"} 0",
+                           "worker_requests_total{outcome=\"rejected\"} 2",
                            "worker_tokens_in_total 2",
                            "worker_tokens_generated_total 3",
                            "worker_inference_duration_ms_count 1",

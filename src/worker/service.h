@@ -53,7 +53,8 @@ class Service {
   Readiness readiness() const;
   std::string metrics() const;
   void count(JobOutcome outcome, double duration_ms);
-  // An engine that fails three jobs in a row is unhealthy until one succeeds.
+  // An engine that fails three jobs in a row is unhealthy until one succeeds. To be told of these
+  // two ends only: a refusal or a cancel says nothing of the engine.
   void note_backend(bool failed) { backend_failures_ = failed ? backend_failures_ + 1 : 0; }
 
   const WorkerOptions& options() const { return options_; }

@@ -155,6 +155,7 @@ void Worker::Parts::loaded(Result<std::unique_ptr<Engine>> engine) {
              {"description", card.description},
              {"backend", card.backend},
              {"device", card.device},
+             {"template_source", card.template_source},
              {"slots_total", static_cast<std::int64_t>(card.slots_total)},
              {"context_tokens", card.context_tokens},
              {"memory_bytes", card.memory_bytes}});

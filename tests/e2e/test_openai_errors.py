@@ -181,13 +181,14 @@ BAD_EMBEDDINGS = [
 ]
 
 
-# clause: W-37, E-2
+# clause: W-37, E-2, E-3
 @pytest.mark.parametrize("fields,says", [row[1:] for row in BAD_EMBEDDINGS],
                          ids=[row[0] for row in BAD_EMBEDDINGS])
 def test_a_bad_embedding_request_says_what_is_wrong(client, fields, says):
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model="any", **fields)
     assert says in str(caught.value)
+    assert caught.value.response.json()["errors"]
 
 
 # clause: W-37

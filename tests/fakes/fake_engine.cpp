@@ -98,7 +98,6 @@ Started started(const FakeJob& job) {
 
 ModelCard make_card(const FakeEngineOptions& options) {
   ModelCard card;
-  card.path = "fake.gguf";
   card.architecture = "fake";
   card.description = "fake engine";
   card.device = "none";
@@ -106,7 +105,6 @@ ModelCard make_card(const FakeEngineOptions& options) {
   card.template_source = "gguf";
   card.layout = "streams";
   card.embeddings_only = options.embeddings_only;
-  card.has_chat_template = true;
   card.slots_total = options.slots;
   card.context_tokens = options.context_tokens;
   card.train_context_tokens = options.context_tokens;
@@ -297,7 +295,9 @@ void FakeEngine::detokenize(std::vector<Token> tokens, Reply<std::string> reply)
     std::string text;
     for (const auto token : tokens) {
       if (token < 0 || token > 255) {
-        return reply(fail(Code::invalid_request, "a token is not in the vocabulary"));
+        return reply(fail_field({.field = "tokens",
+                                 .constraint = "token ids of this model",
+                                 .message = "a token is not in the vocabulary"}));
       }
       text += static_cast<char>(token);
     }
