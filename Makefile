@@ -40,7 +40,7 @@ promises:  ## measures the promises of docs/promises.md
 bench:  ## compares the worker with llama-server on this machine
 	@bench/compare.sh
 
-soak:  ## the promises again with long counts
+soak:  ## simulated fleets and the promises, with long counts
 	@tools/test.sh soak
 
 fuzz:  ## a minute for each fuzz target (SECONDS_EACH=…)

@@ -1,4 +1,4 @@
-"""R1, R2: kill -9 of orchestratord at random moments. Every accepted task ends exactly once, and its
+"""R1: kill -9 of orchestratord at random moments. Every accepted task ends exactly once, and its
 events, read across the restarts, have no gap, no duplicate and no other text."""
 
 import concurrent.futures

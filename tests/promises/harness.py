@@ -26,6 +26,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_S = 120  # a cold page cache on two busy cores
 REPLY_S = 60
 EXIT_S = 60
+DONE = "[DONE]"  # the last event of a stream of /v1
 
 
 class Missing(Exception):
@@ -168,6 +169,14 @@ def environment(**more):
     return kept | {name: str(value) for name, value in more.items()}
 
 
+async def exit_status(process, seconds=EXIT_S):
+    """None when it still runs after the limit."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return process.returncode
+
+
 class Worker:
     """One worker process on a free port: async with Worker.real("--slots", 8) as worker: …"""
 
@@ -237,11 +246,7 @@ class Worker:
         return ""
 
     async def exited(self, seconds=EXIT_S):
-        """The exit status; None when it still runs after the limit."""
-        deadline = time.monotonic() + seconds
-        while self.process.poll() is None and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        return self.process.returncode
+        return await exit_status(self.process, seconds)
 
     async def stop(self):
         if self.process.poll() is None:
@@ -401,13 +406,13 @@ class Stream:
         return cls(connection, *await connection.read_head())
 
     async def events(self):
-        """(type, data) of each event; comments are left out."""
+        """(type, data) of each event, DONE as it is; comments are left out."""
         async for part in self._parts:
             *frames, self._left = (self._left + part).split(b"\n\n")
             for frame in frames:
                 fields = dict(line.split(b": ", 1) for line in frame.split(b"\n") if b": " in line)
-                if b"data" in fields:
-                    yield fields.get(b"event", b"").decode(), json.loads(fields[b"data"])
+                if data := fields.get(b"data", b"").decode():
+                    yield fields.get(b"event", b"").decode(), data if data == DONE else json.loads(data)
 
     async def until(self, kind):
         """The data of the next event of this type; None when the stream ends before."""

@@ -14,10 +14,10 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCRIPTS = {"R1": "R01_restart", "R3": "R03_failover", "R4": "R04_restart", "R5": "R05_drain",
-           "R6": "R06_overload", "R7": "R07_memory", "R8": "R08_disk", "R9": "R09_model_file",
-           "R10": "R10_network", "R11": "R11_clock", "R12": "R12_policy", "R13": "R13_cancel",
-           "health": "P_health"}
+SCRIPTS = {"R1": "R01_restart", "R2": "R02_resume", "R3": "R03_failover", "R4": "R04_restart",
+           "R5": "R05_drain", "R6": "R06_overload", "R7": "R07_memory", "R8": "R08_disk",
+           "R9": "R09_model_file", "R10": "R10_network", "R11": "R11_clock", "R12": "R12_policy",
+           "R13": "R13_cancel", "health": "P_health"}
 LIMIT_S = {"ci": 600, "full": 3_600, "soak": 12 * 3_600}
 SKIPPED = 77
 
