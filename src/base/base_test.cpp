@@ -53,6 +53,14 @@ TEST(RandomUuid, IsVersionFour) {
   EXPECT_NE(id, random_uuid());
 }
 
+TEST(TimeOrderedUuid, IsVersionSevenAndSortsByTime) {
+  const auto first = time_ordered_uuid(wall_time(1'700'000'000'123));
+  ASSERT_EQ(first.size(), 36u);
+  EXPECT_EQ(first.substr(0, 15), "018bcfe5-687b-7");
+  EXPECT_NE(first, time_ordered_uuid(wall_time(1'700'000'000'123)));
+  EXPECT_LT(first, time_ordered_uuid(wall_time(1'700'000'000'124)));
+}
+
 TEST(Crc32c, IsThatOfABitByBitDivisionForEveryLengthAndCut) {
   const auto by_bits = [](std::string_view bytes) {
     std::uint32_t crc = ~0U;

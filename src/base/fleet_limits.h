@@ -45,7 +45,7 @@ inline constexpr double external_extra_ms = 1'000;         // what another's ser
 inline constexpr std::int64_t promote_batch_ms = 120'000;  // then a batch job counts as interactive
 inline constexpr std::size_t prefix_entries_max = 262'144;  // 20 MiB; 64 workers of 1 024, fourfold
 inline constexpr std::size_t estimates_max = 4'096;         // tenants times models
-inline constexpr int policy_waits_max = 16;                 // answers of a script in one pass
+inline constexpr std::size_t policy_waits_max = 16;         // answers of a script in one pass
 inline constexpr unsigned attempts_max = 5;                 // of one job
 inline constexpr std::int64_t retry_ms = 1'000;             // doubles
 inline constexpr std::int64_t retry_ms_max = 60'000;
@@ -55,7 +55,9 @@ inline constexpr std::int64_t standstill_ms = 2'000;         // twenty ticks mis
 inline constexpr std::int64_t probe_healthy_ms = 30'000;     // beside heartbeats
 inline constexpr std::int64_t probe_unhealthy_ms = 1'000;    // back soon after a restart
 inline constexpr std::int64_t worker_dead_ms = 300'000;      // a reboot with a file system check
-inline constexpr std::size_t cleanups_waiting_max = 64;      // hosts that wait for their cleanup
+inline constexpr std::size_t cleanups_waiting_max = 64;      // workers that wait for a cleanup
+inline constexpr std::int64_t cleanup_retry_ms = 300'000;    // of a host that may have been down
+inline constexpr unsigned cleanup_tries_max = 12;            // an hour; then by hand
 
 // The database and the event log
 inline constexpr std::size_t store_inbox_writes_max = 65'536;     // 4 s of the commits measured

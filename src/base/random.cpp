@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cassert>
+#include <chrono>
+#include <fmt/format.h>
 #include <random>
 #include <string_view>
 #ifdef __APPLE__
@@ -51,6 +53,13 @@ std::string random_from(std::string_view alphabet, int length) {
   return text;
 }
 
+std::string as_uuid(std::string hex, char version) {
+  hex[12] = version;
+  hex[16] = "89ab"[static_cast<std::size_t>(hex[16]) % 4];
+  for (const auto at : {20, 16, 12, 8}) hex.insert(static_cast<std::size_t>(at), "-");
+  return hex;
+}
+
 }  // namespace
 
 std::uint64_t random_u64() {
@@ -68,11 +77,17 @@ std::string random_word(int length) {
 }
 
 std::string random_uuid() {
-  auto text = random_hex(32);
-  text[12] = '4';
-  text[16] = "89ab"[static_cast<std::size_t>(text[16]) % 4];
-  for (const auto at : {20, 16, 12, 8}) text.insert(static_cast<std::size_t>(at), "-");
-  return text;
+  return as_uuid(random_hex(32), '4');
+}
+
+std::string time_ordered_hex(WallTime at) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch());
+  return fmt::format("{:012x}", static_cast<std::uint64_t>(ms.count()) & 0xffff'ffff'ffff) +
+         random_hex(20);
+}
+
+std::string time_ordered_uuid(WallTime at) {
+  return as_uuid(time_ordered_hex(at), '7');
 }
 
 }  // namespace llorch

@@ -437,6 +437,8 @@ const std::vector<SettingKey>& setting_keys() {
       {"orchestrator.cors_origins", text},
       {"orchestrator.log_level", text},
       {"orchestrator.worker_dead_ms", integer},
+      {"orchestrator.policy_operations", integer},
+      {"orchestrator.policy_time_ms", integer},
   };
   return keys;
 }

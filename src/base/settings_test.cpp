@@ -50,6 +50,16 @@ TEST_F(SettingsFiles, TheEnvironmentWinsOverFilesAndEarlierFilesOverLaterOnes) {
   EXPECT_EQ(settings->text("worker.host"), std::nullopt);
 }
 
+// clause: O-15
+TEST_F(SettingsFiles, TheLimitsOfScriptsAreOfTheOrchestratorsTable) {
+  file("a.toml", "[orchestrator]\npolicy_operations = 500_000\npolicy_time_ms = 20\n");
+  environment_["LLORCH_ORCHESTRATOR_POLICY_TIME_MS"] = "50";
+  const auto settings = load_settings(sources_);
+  ASSERT_TRUE(settings) << settings.error().message;
+  EXPECT_EQ(settings->integer("orchestrator.policy_operations"), 500'000);
+  EXPECT_EQ(settings->integer("orchestrator.policy_time_ms"), 50);
+}
+
 // contract: §1 per-model settings, aliases, pools
 TEST_F(SettingsFiles, TablesOfModelsAliasesPoolsAndExternalServersAreRead) {
   file("a.toml", R"(

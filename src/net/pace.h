@@ -11,14 +11,19 @@ namespace llorch::net {
 
 class Pace {
  public:
-  Pace(const Executor& executor, std::chrono::milliseconds period)
-      : period_(period), timer_(executor, std::chrono::steady_clock::time_point::min()) {}
+  // The more wait together, the longer the pause: a millisecond for each `waiters_a_ms`.
+  static constexpr std::size_t waiters_a_ms = 16;
+  Pace(const Executor& executor, std::chrono::milliseconds least, std::chrono::milliseconds most)
+      : least_(least),
+        most_(most),
+        timer_(executor, std::chrono::steady_clock::time_point::min()) {}
 
-  // Waits for at most the period: until the moment for which others wait already, if there is one.
+  // Waits for at most `most`: until the moment for which others wait already, if there is one.
   Task<void> next();
 
  private:
-  const std::chrono::milliseconds period_;
+  const std::chrono::milliseconds least_, most_;
+  std::size_t waiters_ = 0;  // for the moment of the timer
   asio::steady_timer timer_;
 };
 

@@ -107,7 +107,7 @@ TEST(Event, RemembersOneRingAndWakesEveryWaiter) {
 TEST(Pace, WakesTogetherWhoeverWaitsWithinItsPeriod) {
   asio::io_context io{1};
   constexpr milliseconds period{20};
-  Pace pace(io.get_executor(), period);
+  Pace pace(io.get_executor(), period, period);
   std::vector<SteadyTime> woken;
   const auto begun = std::chrono::steady_clock::now();
   const auto wait = [&](milliseconds late) -> Task<void> {
@@ -125,6 +125,33 @@ TEST(Pace, WakesTogetherWhoeverWaitsWithinItsPeriod) {
   ASSERT_EQ(woken.size(), 2U);
   EXPECT_GE(woken[0] - begun, period);
   EXPECT_LT(woken[1] - woken[0], period) << "it waits for a moment of its own";
+}
+
+TEST(Pace, PausesLongerForMany) {
+  asio::io_context io{1};
+  Pace pace(io.get_executor(), milliseconds(1), milliseconds(30));
+  std::chrono::steady_clock::duration alone{}, after_many{}, after_very_many{};
+  const auto pause = [&](std::chrono::steady_clock::duration& lasts) -> Task<void> {
+    const auto begun = std::chrono::steady_clock::now();
+    co_await pace.next();
+    lasts = std::chrono::steady_clock::now() - begun;
+  };
+  const auto together = [&](std::size_t count) -> Task<void> {
+    TaskGroup group(io.get_executor());
+    for (std::size_t i = 0; i < count; ++i) group.spawn(pace.next());
+    co_await group.join();
+  };
+  run_on(io, [&]() -> Task<void> {
+    co_await together(20 * Pace::waiters_a_ms);
+    co_await pause(after_many);
+    co_await together(1'000 * Pace::waiters_a_ms);
+    co_await pause(after_very_many);
+    co_await pause(alone);
+  });
+  EXPECT_GE(after_many, milliseconds(21));
+  EXPECT_GE(after_very_many, milliseconds(30));
+  EXPECT_LT(after_very_many, milliseconds(300));
+  EXPECT_LT(alone, milliseconds(20));
 }
 
 TEST(RunBlocking, GivesTheResultAndLetsExceptionsOut) {

@@ -51,7 +51,7 @@ class Attempt {
   Task<void> read_frames(net::ResponseStream& reply);
   Task<void> wait_for_room();
   void show_readers();
-  bool is_fast();
+  bool is_fast(int frames);
   Task<void> read_whole(net::ResponseStream& reply);
   Task<std::optional<std::string>> read_body(net::ResponseStream& reply, std::size_t bytes_max);
   bool take(const RelayFrame& frame);
@@ -191,13 +191,14 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
       co_return fail_with(Failure::backend, fits.error());
     }
     RelayFrame frame;
-    while (!over_ && current() && splitter.next(frame)) {
+    int frames = 0;
+    for (; !over_ && current() && splitter.next(frame); ++frames) {
       if (!take(frame)) break;
     }
     show_readers();
     if (over_) break;
     tell_progress();
-    const bool fast = is_fast();
+    const bool fast = is_fast(frames);
     look = fast ? net::ResponseStream::Look::first : net::ResponseStream::Look::when_readable;
     if (fast) {
       co_await service_.pace_.next();
@@ -226,18 +227,20 @@ void Attempt::show_readers() {
 
 // A stream whose bytes come faster than a reader can tell is read a little later: what has come by
 // then is one read, one write of the log and one write to the client. The first token never waits.
-bool Attempt::is_fast() {
+bool Attempt::is_fast(int frames) {
   const auto now = service_.clock().now();
   const auto since_ms = elapsed_ms(std::exchange(turned_at_, now), now);
-  return !job_->tokens.empty() && since_ms < 2.0 * gather_ms;
+  return !job_->tokens.empty() && (frames > 1 || since_ms < 1.0 * gather_ms_most);
 }
 
 // A reader that takes nothing makes the worker wait, and is no stall of it.
 Task<void> Attempt::wait_for_room() {
+  const auto begun = service_.clock().now();
   while (job_->pending.size() > limits::unrelayed_bytes_max && current() && !job_->reader_left) {
     const bool rung = co_await job_->room.wait_for(milliseconds(limits::probe_unhealthy_ms));
     if (!rung) service_.tell(ClientStalled{job_->id, number_});
   }
+  job_->client_stalled_ms += elapsed_ms(begun, service_.clock().now());
 }
 
 // False: the rest of the stream does not matter.
@@ -380,6 +383,7 @@ void Attempt::fail_with(Failure failure, Error error) {
   }
   log_event(LogLevel::warn, "orchestrator", "attempt_failed",
             {{"job_id", job_->id.value},
+             {"correlation_id", job_->correlation_id},
              {"worker_id", job_->worker_id},
              {"attempt", static_cast<std::int64_t>(number_)},
              {"kind", policy_kind(failure)},

@@ -213,6 +213,7 @@ bool ExternalAttempt::take(const SseEvent& event) {
   take_usage(*frame);
   const bool answer = frame->output || frame->finished;
   if (frame->output) {
+    service_.note_token(*job_, service_.clock().now());
     if (job_->tokens.empty()) {
       progress_told_ = {};
       job_->first_token_wall = service_.clock().wall();

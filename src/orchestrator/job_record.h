@@ -47,7 +47,8 @@ struct JobRecord {
   std::int64_t queue_position = 0;  // when it was accepted; 0: it began at once
   WallTime accepted_wall;
   SteadyTime accepted_at;
-  SteadyTime token_at;  // the newest
+  SteadyTime token_at;           // the newest
+  double client_stalled_ms = 0;  // while its one reader took nothing
   std::optional<WallTime> dispatched_wall, first_token_wall, ended_wall;
 
   // Where it is. Copies of what the decision machine has said.
@@ -78,7 +79,6 @@ struct JobRecord {
   bool finished = false;     // the finish frame has been passed on
   bool closed = false;       // no more bytes will come
   int readers = 0;
-  bool ever_read = false;
   std::optional<SteadyTime> alone_since;  // no reader any more
   net::Event bell;                        // something above has changed
   net::Event room;                        // the reader has taken `pending`

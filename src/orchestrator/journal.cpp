@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "pool/sha256.h"
+#include "protocol/json_text.h"
 
 namespace llorch {
 namespace {
@@ -181,7 +182,11 @@ UpdateJob end_of(const JobRecord& job, WallTime now) {
 void Journal::ended(std::shared_ptr<JobRecord> job) {
   if (job->kind != JobKind::task) return behind(end_of(*job, clock_.wall()));
   flush();
-  behind(FoldFrames{job->id, folded_from_memory(*job)});
+  // Both or neither, and in this order: once the end is written, the log forgets the frames. A fold
+  // that nobody waited for would be kept, once more for each try.
+  const auto folded =
+      store_.write(FoldFrames{job->id, folded_from_memory(*job)}, [](const Result<void>&) {});
+  if (!folded) return unwritten_ends_.push_back(std::move(job));
   const auto taken = store_.write(
       end_of(*job, clock_.wall()), [this, executor = executor_, job](Result<void> done) {
         // A conflict: it had ended already, and the first end stays.
@@ -214,13 +219,17 @@ namespace {
 
 // Its registration, and what was decided about it: an older llorch reads past what it does not
 // know.
-std::string metadata_of(const WorkerState& worker) {
+std::string metadata_of(const WorkerState& worker, const std::optional<std::string>& owner) {
   auto json = encode(worker.registration);
-  if (worker.draining) json.insert(json.rfind('}'), ",\"draining\":true");
+  std::string ours;
+  if (worker.draining) ours += ",\"draining\":true";
+  if (owner) append_json_string(ours += ",\"owner\":", *owner);
+  json.insert(json.rfind('}'), ours);
   return json;
 }
 
-UpsertWorker row_of(const WorkerState& worker, WallTime now) {
+UpsertWorker row_of(const WorkerState& worker, const std::optional<std::string>& owner,
+                    WallTime now) {
   const auto& told = worker.registration;
   StoredWorker stored;
   stored.worker_id.value = told.worker_id;
@@ -231,18 +240,19 @@ UpsertWorker row_of(const WorkerState& worker, WallTime now) {
   stored.backend = told.backend;
   stored.status = static_cast<StoredWorker::Status>(worker.status);
   stored.last_health_check_ms = stored.registered_at_ms = wall_ms(now);
-  stored.metadata_json = metadata_of(worker);
+  stored.metadata_json = metadata_of(worker, owner);
   return {std::move(stored)};
 }
 
 }  // namespace
 
-void Journal::worker_changed(const WorkerState& worker) {
-  behind(row_of(worker, clock_.wall()));
+void Journal::worker_changed(const WorkerState& worker, const std::optional<std::string>& owner) {
+  behind(row_of(worker, owner, clock_.wall()));
 }
 
-Task<Result<void>> Journal::worker_kept(const WorkerState& worker) {
-  StoreWrite write = row_of(worker, clock_.wall());
+Task<Result<void>> Journal::worker_kept(const WorkerState& worker,
+                                        std::optional<std::string> owner) {
+  StoreWrite write = row_of(worker, owner, clock_.wall());
   co_return co_await commit(std::move(write));
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -50,9 +51,10 @@ class Journal {
   // Call often: what could not be written when its time came.
   void try_again();
   void decided(const JobId& id, std::uint32_t attempt, std::string json);
-  void worker_changed(const WorkerState& worker);
+  // `owner` as WorkerOwners knows it.
+  void worker_changed(const WorkerState& worker, const std::optional<std::string>& owner);
   // The same, and resolves once it is on the disk. Errors: those of a write.
-  Task<Result<void>> worker_kept(const WorkerState& worker);
+  Task<Result<void>> worker_kept(const WorkerState& worker, std::optional<std::string> owner);
   void worker_gone(const std::string& id);
   // Resolves once the key is on the disk. Errors: those of a write.
   Task<Result<void>> key_changed(StoredKey key);
@@ -98,7 +100,8 @@ std::string sha256_of(std::string_view text);
 struct Restored {
   struct Worker {
     Registration registration;
-    bool draining = false;  // an administrator has said so
+    bool draining = false;             // an administrator has said so
+    std::optional<std::string> owner;  // for WorkerOwners
   };
   std::vector<Worker> workers;
   std::vector<StoredKey> keys;

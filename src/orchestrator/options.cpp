@@ -51,6 +51,27 @@ void declare(CLI::App& app, Flags& flags) {
                  "whose web pages may call it: https://app.example,…; * = any, with keys");
 }
 
+void read_numbers(OptionLayers& layers, const Flags& flags, OrchestratorOptions& options) {
+  constexpr std::int64_t any = std::int64_t{1} << 53;
+  layers.integer(options.port, flags.port, "orchestrator.port", 0, 65'535);
+  layers.integer(options.queue_capacity, flags.queue_capacity, "orchestrator.queue_capacity", -1,
+                 limits::queue_jobs_max);
+  layers.integer(options.queue_timeout_ms, flags.queue_timeout_ms, "orchestrator.queue_timeout_ms",
+                 1, any);
+  layers.integer(options.job_timeout_ms, flags.job_timeout_ms, "orchestrator.job_timeout_ms", 1,
+                 limits::job_timeout_ms_max);
+  layers.integer(options.stall_ms, flags.stall_ms, "orchestrator.stall_ms", 100, any);
+  layers.integer(options.task_grace_ms, flags.disconnect_grace_ms,
+                 "orchestrator.disconnect_grace_ms", 0, any);
+  layers.integer(options.drain_ms, flags.drain_ms, "orchestrator.drain_ms", 0,
+                 limits::drain_ms_max);
+  layers.integer(options.worker_dead_ms, std::nullopt, "orchestrator.worker_dead_ms", 1'000, any);
+  layers.integer(options.policy_limits.operations, std::nullopt, "orchestrator.policy_operations",
+                 1, limits::policy_operations_max);
+  layers.integer(options.policy_limits.time_ms, std::nullopt, "orchestrator.policy_time_ms", 1,
+                 limits::policy_time_ms_max);
+}
+
 void check(const OrchestratorOptions& options, std::vector<Violation>& found) {
   constexpr std::size_t token_length_min = 16;
   if (options.queue_capacity == 0) {
@@ -93,7 +114,6 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
   }
   if (const auto code = parse_command_line(app, argc, argv)) return ExitNow{*code};
 
-  constexpr std::int64_t any = std::int64_t{1} << 53;
   OrchestratorOptions options;
   options.db_path = root / ".runtime/orchestrator.db";
   options.policy_path = root / "orchestration.rhai";
@@ -109,19 +129,7 @@ Result<OrchestratorCommand> parse_orchestrator_command(int argc, const char* con
   layers.text(hosts, flags.allowed_hosts, "orchestrator.allowed_hosts");
   layers.text(origins, flags.cors_origins, "orchestrator.cors_origins");
   layers.text(options.log_level, std::nullopt, "orchestrator.log_level");
-  layers.integer(options.port, flags.port, "orchestrator.port", 0, 65'535);
-  layers.integer(options.queue_capacity, flags.queue_capacity, "orchestrator.queue_capacity", -1,
-                 limits::queue_jobs_max);
-  layers.integer(options.queue_timeout_ms, flags.queue_timeout_ms, "orchestrator.queue_timeout_ms",
-                 1, any);
-  layers.integer(options.job_timeout_ms, flags.job_timeout_ms, "orchestrator.job_timeout_ms", 1,
-                 limits::job_timeout_ms_max);
-  layers.integer(options.stall_ms, flags.stall_ms, "orchestrator.stall_ms", 100, any);
-  layers.integer(options.task_grace_ms, flags.disconnect_grace_ms,
-                 "orchestrator.disconnect_grace_ms", 0, any);
-  layers.integer(options.drain_ms, flags.drain_ms, "orchestrator.drain_ms", 0,
-                 limits::drain_ms_max);
-  layers.integer(options.worker_dead_ms, std::nullopt, "orchestrator.worker_dead_ms", 1'000, any);
+  read_numbers(layers, flags, options);
   options.pools = settings.pools;
   options.drop_lru =
       layers.choice(flags.queue_policy, "orchestrator.queue_policy", {"reject", "drop-lru"}) == 1;

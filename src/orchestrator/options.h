@@ -18,6 +18,7 @@
 #include "orchestrator/core/job_queue.h"
 #include "orchestrator/external_server.h"
 #include "policy/built_in.h"
+#include "policy/rhai_script.h"
 
 namespace llorch {
 
@@ -33,7 +34,6 @@ struct OrchestratorOptions {
   std::int64_t queue_timeout_ms = 300'000;
   std::int64_t job_timeout_ms = 300'000;  // of tasks, from acceptance
   std::int64_t stall_ms = 60'000;
-  std::int64_t openai_grace_ms = 0;     // a client of /v1 that left comes back nowhere
   std::int64_t task_grace_ms = 30'000;  // after the last reader of a task's events has left
   std::int64_t drain_ms = 30'000;
   std::string tls_certificate, tls_key;  // PEM files; both or none
@@ -43,8 +43,9 @@ struct OrchestratorOptions {
   std::vector<ExternalServer> external;  // [[external]]
   std::map<std::string, std::string, std::less<>> aliases;  // [aliases]
   std::string log_level = "info";
-  std::uint64_t seed = 1;                                  // of the jitter of retries
-  std::int64_t worker_dead_ms = limits::worker_dead_ms;    // unhealthy for so long
+  std::uint64_t seed = 1;                                // of the jitter of retries
+  std::int64_t worker_dead_ms = limits::worker_dead_ms;  // unhealthy for so long
+  ScriptLimits policy_limits;
   std::map<std::string, PoolSettings, std::less<>> pools;  // [pools.NAME]
 };
 

@@ -46,8 +46,8 @@ Result<ReplayReport> replay_decisions(Store& store, const ReplayRequest& request
   const SystemClock real;
   const auto begun = real.now();
   ReplayClock clock;
-  const auto script =
-      RhaiPolicy::load(request.script, clock, {.name = script_name, .is_silent = true});
+  const auto script = RhaiPolicy::load(
+      request.script, clock, {.name = script_name, .limits = request.limits, .is_silent = true});
   if (!script) return fail(script.error());
   BuiltInPolicy fallback(request.placement);
   const auto span = store.read_now([&](StoreReader& reader) {

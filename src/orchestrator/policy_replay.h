@@ -15,6 +15,7 @@
 #include "net/asio.h"
 #include "policy/built_in.h"
 #include "policy/replay.h"
+#include "policy/rhai_policy.h"
 #include "store/store.h"
 
 namespace llorch {
@@ -24,6 +25,7 @@ struct ReplayRequest {
   std::int64_t since_ms = 0;                      // since 1970
   std::int64_t decisions_max = 0;                 // the newest
   PlacementMode placement = PlacementMode::cost;  // decides where the script leaves the choice
+  ScriptLimits limits = {};
 };
 
 struct ReplayReport {

@@ -1,5 +1,6 @@
 #include "orchestrator/pool_cleaner.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
@@ -31,10 +32,11 @@ std::string last_line(std::string text) {
 
 }  // namespace
 
-PoolCleaner::PoolCleaner(Pools pools, Reach reach, Done done)
+PoolCleaner::PoolCleaner(Pools pools, Reach reach, Done done, std::chrono::milliseconds pause)
     : pools_(std::move(pools)),
       reach_(std::move(reach)),
       done_(std::move(done)),
+      pause_(pause),
       thread_([this] { run(); }) {}
 
 PoolCleaner::~PoolCleaner() {
@@ -58,7 +60,7 @@ bool PoolCleaner::clean_up_after(const std::string& worker_id, const std::string
   {
     const std::lock_guard lock(mutex_);
     if (waiting_.size() < limits::cleanups_waiting_max) {
-      waiting_.push_back({worker_id, pool_host});
+      waiting_.push_back({.worker_id = worker_id, .pool = pool_host});
       posted_.notify_one();
       return true;
     }
@@ -71,39 +73,67 @@ bool PoolCleaner::clean_up_after(const std::string& worker_id, const std::string
 void PoolCleaner::run() {
   std::unique_lock lock(mutex_);
   while (true) {
-    posted_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    auto batch = wait_for_batch(lock);
     if (stopping_) return;
-    const auto pool = waiting_.front().pool;
-    // One command finds all that has died there.
-    std::vector<std::string> workers;
-    std::erase_if(waiting_, [&](const Wanted& wanted) {
-      if (wanted.pool == pool) workers.push_back(wanted.worker_id);
-      return wanted.pool == pool;
-    });
     lock.unlock();
-    clean(pool);
+    const bool cleaned = clean(batch.front().pool);
     lock.lock();
     if (stopping_) return;
+    if (!cleaned) put_back(batch);
     lock.unlock();
-    for (auto& worker : workers) done_(std::move(worker));
+    for (auto& wanted : batch) done_(std::move(wanted.worker_id));
     lock.lock();
   }
 }
 
-void PoolCleaner::clean(const std::string& pool) {
+// All that died in the pool that is due: one command finds them. Empty when it is time to stop.
+PoolCleaner::Batch PoolCleaner::wait_for_batch(std::unique_lock<std::mutex>& lock) {
+  Batch batch;
+  while (!stopping_) {
+    const auto first = std::ranges::min_element(waiting_, {}, &Wanted::not_before);
+    if (first == waiting_.end()) {
+      posted_.wait(lock);
+    } else if (first->not_before > std::chrono::steady_clock::now()) {
+      posted_.wait_until(lock, first->not_before);
+    } else {
+      const auto pool = first->pool;
+      std::erase_if(waiting_, [&](const Wanted& wanted) {
+        if (wanted.pool == pool) batch.push_back(wanted);
+        return wanted.pool == pool;
+      });
+      break;
+    }
+  }
+  return batch;
+}
+
+// With the lock. Leaves those that were tried often enough.
+void PoolCleaner::put_back(Batch& failed) {
+  const auto due = std::chrono::steady_clock::now() + pause_;
+  std::erase_if(failed, [&](Wanted& wanted) {
+    if (++wanted.tries >= limits::cleanup_tries_max) return false;
+    wanted.not_before = due;
+    waiting_.push_back(std::move(wanted));
+    return true;
+  });
+}
+
+bool PoolCleaner::clean(const std::string& pool) {
   const auto host = reach_(pools_.at(pool));
-  if (!host) return log_failure(pool, host.error());
+  if (!host) return log_failure(pool, host.error()), false;
   const std::vector<std::string> command = {"worker", "cleanup"};
   const auto outcome = (*host)->run(command, {.stop = [this] { return stopping_.load(); }});
-  if (!outcome) return log_failure(pool, outcome.error());
+  if (!outcome) return log_failure(pool, outcome.error()), false;
   if (outcome->exit_status != 0) {
-    return log_failure(
-        pool, {.code = Code::backend_error,
-               .message = "llorch-pool worker cleanup ended with " +
-                          std::to_string(outcome->exit_status) + ": " + last_line(outcome->err)});
+    log_failure(pool,
+                {.code = Code::backend_error,
+                 .message = "llorch-pool worker cleanup ended with " +
+                            std::to_string(outcome->exit_status) + ": " + last_line(outcome->err)});
+    return false;
   }
   log_event(LogLevel::info, component, "pool_cleaned_up",
             {{"pool", pool}, {"message", last_line(outcome->out)}});
+  return true;
 }
 
 PoolCleaner::Reach reach_by_ssh(ProcessRunner& processes) {

@@ -42,7 +42,8 @@ class PoolCleanerTest : public testing::Test {
           ran_ += pool.host + ": ";
           return std::make_unique<FakeHost>(ran_, answer);
         },
-        [this](std::string worker) { done_.set_value(std::move(worker)); });
+        [this](std::string worker) { done_.set_value(std::move(worker)); },
+        std::chrono::milliseconds(1));
   }
 
   std::string ran_;
@@ -70,12 +71,29 @@ TEST_F(PoolCleanerTest, ContactsNoHostThatIsNotNamed) {
 }
 
 // clause: O-45
-TEST_F(PoolCleanerTest, AFailureIsTheEndOfItToo) {
-  start([](const RemoteLimits&) -> Result<RemoteOutcome> {
-    return fail(Code::unreachable, "host h1: no route", "check the network");
+TEST_F(PoolCleanerTest, AHostThatIsDownIsTriedAgainUntilItIsBack) {
+  unsigned tries = 0;
+  start([&](const RemoteLimits&) -> Result<RemoteOutcome> {
+    if (++tries < 3) return fail(Code::unreachable, "host h1: no route", "check the network");
+    return RemoteOutcome{};
   });
   EXPECT_TRUE(cleaner_->clean_up_after("w", "here"));
   EXPECT_EQ(done_.get_future().get(), "w");
+  cleaner_.reset();
+  EXPECT_EQ(tries, 3U);
+}
+
+// clause: O-45
+TEST_F(PoolCleanerTest, AHostThatStaysDownIsGivenUp) {
+  unsigned tries = 0;
+  start([&](const RemoteLimits&) -> Result<RemoteOutcome> {
+    ++tries;
+    return RemoteOutcome{.exit_status = 1};
+  });
+  EXPECT_TRUE(cleaner_->clean_up_after("w", "here"));
+  EXPECT_EQ(done_.get_future().get(), "w");
+  cleaner_.reset();
+  EXPECT_EQ(tries, limits::cleanup_tries_max);
 }
 
 TEST_F(PoolCleanerTest, ACommandThatHangsIsEndedWithTheCleaner) {

@@ -17,7 +17,8 @@ Result<ReplayRequest> replay_request(const Orchestrator& service, std::string_vi
   ReplayRequest request{.script = {},
                         .since_ms = now_ms - day_ms,
                         .decisions_max = limits::replay_decisions,
-                        .placement = service.options().placement};
+                        .placement = service.options().placement,
+                        .limits = service.options().policy_limits};
   Violations violations;
   for (const auto& [name, value] : query_fields(query)) {
     if (name == "since") {

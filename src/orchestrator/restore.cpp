@@ -58,8 +58,8 @@ Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock
   task.spec = spec_of(*task.job, request->job, "execute");
   task.spec.session_id = request->session_id;
   // Time has passed while nobody was there; the deadline is of the acceptance.
-  const auto spent = wall_ms(clock.wall()) - stored.accepted_at_ms;
-  task.spec.deadline_at_ms = std::max<Millis>(given - std::max<Millis>(spent, 0), 0);
+  task.spec.waited_ms = std::max<Millis>(wall_ms(clock.wall()) - stored.accepted_at_ms, 0);
+  task.spec.deadline_at_ms = std::max<Millis>(given - task.spec.waited_ms, 0);
   task.spec.restored = true;
   task.spec.attempt = stored.attempt + 1;
   task.spec.tokenizer_hash = stored.tokenizer_hash;
@@ -89,11 +89,17 @@ Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock
   return task;
 }
 
-bool was_draining(std::string_view metadata_json) {
+// What Journal adds to a registration. nullopt: of another version.
+std::optional<Restored::Worker> worker_in(const std::string& metadata_json) {
+  auto told = decode_registration(metadata_json);
   const auto metadata = parse_json_object(metadata_json);
-  if (!metadata) return false;
+  if (!told || !metadata) return std::nullopt;
+  Restored::Worker worker{.registration = std::move(*told), .draining = false, .owner = {}};
   const auto* const draining = metadata->if_contains("draining");
-  return draining != nullptr && draining->is_bool() && draining->get_bool();
+  worker.draining = draining != nullptr && draining->is_bool() && draining->get_bool();
+  const auto* const owner = metadata->if_contains("owner");
+  if (owner != nullptr && owner->is_string()) worker.owner = std::string(owner->get_string());
+  return worker;
 }
 
 }  // namespace
@@ -159,9 +165,12 @@ Result<Restored> restore(const Executor& executor, const Clock& clock, Store& st
   Restored restored;
   restored.keys = std::move(*keys);
   for (const auto& worker : *workers) {
-    if (auto told = decode_registration(worker.metadata_json)) {
-      restored.workers.push_back({std::move(*told), was_draining(worker.metadata_json)});
+    if (auto known = worker_in(worker.metadata_json)) {
+      restored.workers.push_back(std::move(*known));
     }
+  }
+  for (const auto& report : log.recovered().reports) {
+    log_event(LogLevel::error, "orchestrator", "event_log_damaged", {{"message", report}});
   }
   std::unordered_map<JobId, bool> open;
   for (const auto& stored : *jobs) {

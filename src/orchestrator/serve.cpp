@@ -55,7 +55,10 @@ class Daemon {
       : options_(options),
         files_(make_file_system()),
         processes_(make_process_runner()),
-        policy_(*files_, clock_, {.path = options.policy_path, .placement = options.placement}),
+        policy_(*files_, clock_,
+                {.path = options.policy_path,
+                 .limits = options.policy_limits,
+                 .placement = options.placement}),
         journal_(io.get_executor(), clock_, store, log),
         service_(io, options, clock_, policy_),
         server_(io, server_options(options),
@@ -97,10 +100,10 @@ class Daemon {
 
  private:
   Task<void> stop() {
+    const auto begun = clock_.now();
     server_.drain(milliseconds(options_.drain_ms), [this] { closed_.ring(); });
     co_await closed_.wait();
     // Tasks that nobody reads just now are finished too.
-    const auto begun = clock_.now();
     while (service_.core().jobs_at_workers() > 0 &&
            elapsed_ms(begun, clock_.now()) < static_cast<double>(options_.drain_ms)) {
       co_await net::sleep_for(milliseconds(limits::tick_ms));

@@ -91,7 +91,7 @@ Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& opti
       client_(io),
       tasks_(io.get_executor()),
       decoder_(io.get_executor()),
-      pace_(io.get_executor(), milliseconds(gather_ms)),
+      pace_(io.get_executor(), milliseconds(gather_ms_least), milliseconds(gather_ms_most)),
       keys_(options.api_token),
       key_turns_(io.get_executor()) {}
 
@@ -174,8 +174,10 @@ Task<std::vector<std::string>> Orchestrator::decisions(JobId id) {
 
 void Orchestrator::take_up(Restored restored) {
   keys_.load(std::move(restored.keys));
-  for (auto& [registration, draining] : restored.workers) {
+  for (auto& [registration, draining, owner] : restored.workers) {
     const auto id = registration.worker_id;
+    if (owner) worker_owners_.restore(id, std::move(*owner));
+    forgotten_.insert(id);
     tell(WorkerRegistered{.registration = std::move(registration)});
     tell(WorkerProbed{id, false});  // until it shows that it is still there
     if (draining) tell(WorkerDrains{id});
@@ -241,8 +243,8 @@ void Orchestrator::carry_out(Dispatch& action) {
   job->worker_id = action.worker_id;
   if (!job->dispatched_wall) {
     figures_.scheduling_ms.observe(elapsed_ms(job->accepted_at, clock_.now()));
+    job->dispatched_wall = clock_.wall();
   }
-  job->dispatched_wall = clock_.wall();
   ++figures_.dispatched[{action.worker_id, "dispatched"}];
   if (!admit(*job)) note_progress(*job);
   tasks_.spawn(run_attempt(job, action.attempt, action.worker_id));
@@ -330,7 +332,9 @@ void Orchestrator::carry_out(WorkerChanged& action) {
   const auto found = core_.workers().find(action.worker_id);
   if (found == core_.workers().end()) return;
   const bool ours = external(action.worker_id) == nullptr;  // others are in the settings
-  if (journal_ != nullptr && ours) journal_->worker_changed(found->second);
+  if (journal_ != nullptr && ours) {
+    journal_->worker_changed(found->second, worker_owners_.owner(action.worker_id));
+  }
   log_event(LogLevel::info, "orchestrator", "worker_changed",
             {{"worker_id", action.worker_id},
              {"status", wire_name(found->second.status)},
@@ -349,6 +353,7 @@ void Orchestrator::carry_out(ProbeWorker& action) {
 
 void Orchestrator::carry_out(ForgetWorker& action) {
   worker_owners_.forget(action.worker_id);
+  forgotten_.erase(action.worker_id);
   // A row that waits for its cleanup is found again after a restart.
   const bool told = action.clean_up && cleaner_ != nullptr &&
                     cleaner_->clean_up_after(action.worker_id, action.pool_host);
@@ -429,6 +434,7 @@ Task<void> Orchestrator::keep_time() {
 
 // A task whose readers have all left ends after their grace; one that was never read goes on.
 void Orchestrator::cancel_abandoned() {
+  if (draining_) return;  // it is we who have cut their readers off
   const auto now = clock_.now();
   std::vector<JobId> abandoned;
   for (const auto& [id, job] : jobs_) {
@@ -437,6 +443,12 @@ void Orchestrator::cancel_abandoned() {
     if (alone_ms >= static_cast<double>(options_.task_grace_ms)) abandoned.push_back(id);
   }
   for (const auto& id : abandoned) cancel(id, "client_gone");
+}
+
+void Orchestrator::drain() {
+  draining_ = true;
+  tell(Draining{});
+  for (const auto& [id, job] : jobs_) job->bell.ring();  // readers of tasks that wait leave
 }
 
 void Orchestrator::stop() {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -74,6 +75,8 @@ class Orchestrator {
   KeyRing& keys() { return keys_; }
   const KeyRing& keys() const { return keys_; }
   WorkerOwners& worker_owners() { return worker_owners_; }
+  // True once after a restart: what that worker has cached is not known here.
+  bool forgot_cache_of(const std::string& worker_id) { return forgotten_.erase(worker_id) > 0; }
   PolicyReplay& replays() { return *replays_; }
   KeyTurns& key_turns() { return key_turns_; }
   BodyDecoder& decoder() { return decoder_; }
@@ -96,10 +99,7 @@ class Orchestrator {
   std::string model_named(std::string asked) const;
 
   // Refuses new jobs and starts none that wait; those at workers go on.
-  void drain() {
-    draining_ = true;
-    core_.stop_placing();
-  }
+  void drain();
   bool draining() const { return draining_; }
   void stop();
   net::TaskGroup& tasks() { return tasks_; }
@@ -115,6 +115,7 @@ class Orchestrator {
   const ExternalServer* external(const std::string& worker_id) const;
   net::HttpClient& client() { return client_; }
   bool stopped() const { return stopped_; }
+  void note_token(JobRecord& job, SteadyTime at);
 
  private:
   friend class Attempt;
@@ -131,7 +132,6 @@ class Orchestrator {
   void carry_out(Record& action);
   Task<void> probe(std::string worker_id, net::Url url);
   bool admit(JobRecord& job);
-  void note_token(JobRecord& job, SteadyTime at);
   void forget_row(const std::string& worker_id);
   void note_progress(const JobRecord& job);
   void settle_quota(const JobRecord& job);
@@ -155,6 +155,7 @@ class Orchestrator {
   std::deque<JobId> decided_lately_;  // whose those are
   KeyRing keys_;
   WorkerOwners worker_owners_;
+  std::set<std::string> forgotten_;  // restored workers that have not been heard yet
   std::map<std::string, const ExternalServer*> external_;  // by worker id
   std::map<std::string, std::string> external_problem_;    // by worker id; empty: it is well
   Journal* journal_ = nullptr;
@@ -170,8 +171,10 @@ class Orchestrator {
   ServiceFigures figures_;
 };
 
-// Frames that come within it are relayed together; no engine for people writes faster.
-inline constexpr std::int64_t gather_ms = 2;
+// Frames of one stream that come within it are relayed together: a reader cannot tell, and for many
+// streams their bytes cost less than their number. More for the most, less for a lone stream.
+inline constexpr std::int64_t gather_ms_least = 1;
+inline constexpr std::int64_t gather_ms_most = 5;
 
 // Where a worker listens. The path is "/".
 net::Url worker_url(const Registration& registration);

@@ -88,8 +88,8 @@ JobSpec spec_of(const JobRecord& job, const JobRequest& request, std::string cap
 
 Submission task_submission(const Orchestrator& service, const Identity& identity, TaskRequest task,
                            const std::string& correlation_id) {
-  auto job = new_record(service, identity, JobKind::task, random_uuid(), std::move(task.model),
-                        correlation_id);
+  auto job = new_record(service, identity, JobKind::task, time_ordered_uuid(service.clock().wall()),
+                        std::move(task.model), correlation_id);
   job->tenant = std::move(task.tenant);
   job->priority = task.batch ? Priority::batch : Priority::interactive;
   if (!task.job.sampling.seed) task.job.sampling.seed = random_u64() & seed_max;
@@ -107,8 +107,8 @@ Submission openai_submission(const Orchestrator& service, const Identity& identi
                              const std::string& correlation_id) {
   const bool chat = request.route == OpenAiRoute::chat_completions;
   auto job = new_record(service, identity, chat ? JobKind::chat : JobKind::completions,
-                        (chat ? "chatcmpl-" : "cmpl-") + random_hex(32), std::move(request.model),
-                        correlation_id);
+                        (chat ? "chatcmpl-" : "cmpl-") + time_ordered_hex(service.clock().wall()),
+                        std::move(request.model), correlation_id);
   job->stream = request.stream;
   if (request.flex) job->priority = Priority::batch;
   auto spec = spec_of(*job, request.job, chat ? "chat" : "completions");
@@ -122,8 +122,9 @@ Submission openai_submission(const Orchestrator& service, const Identity& identi
 Submission embedding_submission(const Orchestrator& service, const Identity& identity,
                                 const EmbeddingRequest& request, std::string body,
                                 const std::string& correlation_id) {
-  auto job = new_record(service, identity, JobKind::embeddings, "embd-" + random_hex(32),
-                        request.model, correlation_id);
+  auto job =
+      new_record(service, identity, JobKind::embeddings,
+                 "embd-" + time_ordered_hex(service.clock().wall()), request.model, correlation_id);
   job->stream = false;
   JobRequest as_job;
   as_job.max_tokens = 1;

@@ -45,12 +45,22 @@ Result<std::int64_t> last_read(const net::HttpRequest& request) {
                      .message = "Last-Event-ID: must be an id of this stream, such as 7"});
 }
 
+// What the reader has had and we have not: frames that a power cut took from the log. What is
+// computed anew need not go on from them.
+std::optional<Error> lost_events(const JobRecord& job, std::int64_t seq) {
+  const auto last = job.frames.empty() ? 0 : job.frames.back().seq;
+  if (seq <= last) return std::nullopt;
+  return Error{.code = Code::worker_lost,
+               .message = "event " + std::to_string(seq) +
+                          " of this task is not known, the last is " + std::to_string(last),
+               .next = "read it again from its beginning, or send the task again"};
+}
+
 // Counts one reader of a task, for the grace of those whose readers have all left.
 class Reading {
  public:
   Reading(JobRecord& job, const Clock& clock) : job_(job), clock_(clock) {
     ++job_.readers;
-    job_.ever_read = true;
     job_.alone_since.reset();
   }
   ~Reading() {
@@ -98,6 +108,7 @@ Task<void> task_events_route(Call& call) {
   call.job_id = job->id.value;
   auto seq = last_read(call.exchange.request());
   if (!seq) co_return co_await reply_error(call, seq.error());
+  if (const auto lost = lost_events(*job, *seq)) co_return co_await reply_error(call, *lost);
   auto headers = reply_headers("text/event-stream", call.correlation_id, call.job_id);
   headers.add("Cache-Control", "no-cache");
   headers.add("X-Accel-Buffering", "no");
@@ -115,6 +126,8 @@ Task<void> task_events_route(Call& call) {
       continue;
     }
     if (job->closed && job->all_shown()) break;
+    // It begins after our restart; its reader comes back with the last id it has had.
+    if (call.service.draining() && job->status == JobStatus::queued) break;
     const bool rung = co_await job->bell.wait_for(milliseconds(limits::sse_comment_ms));
     if (rung) continue;
     auto comment = queued_comment(call.service, *job);

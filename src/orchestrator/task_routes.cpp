@@ -105,12 +105,12 @@ Task<void> submit_task_route(Call& call) {
   if (const auto allowed = call.identity.rule(*task); !allowed) {
     co_return co_await reply_error(call, allowed.error());
   }
-  const auto known = check_model(call.service, call.identity, task->model, "execute");
-  if (!known) co_return co_await reply_error(call, known.error());
   auto key = turn_of(call, task->tenant);
   const auto turn = co_await call.service.key_turns().take(std::move(key));
   const bool repeated = co_await accepted_before(call, task->tenant, body);
   if (repeated) co_return;
+  const auto known = check_model(call.service, call.identity, task->model, "execute");
+  if (!known) co_return co_await reply_error(call, known.error());
   const auto quota = call.service.keys().check_quota(call.identity, call.service.now_ms());
   if (!quota) co_return co_await reply_error(call, quota.error());
   auto [job, spec] =

@@ -29,6 +29,13 @@ void append_time(JsonObjectWriter& row, std::string_view name,
   if (time) row.string(name, rfc3339(*time));
 }
 
+// What is not known is left out: a restart forgets when a first token came.
+void append_span(JsonObjectWriter& row, std::string_view name, const std::optional<WallTime>& from,
+                 const std::optional<WallTime>& to) {
+  if (!from || !to) return;
+  row.number(name, std::chrono::duration<double, std::milli>(*to - *from).count());
+}
+
 void append_error(JsonObjectWriter& row, const JobRecord& job) {
   const auto* const error = job.error();
   if (error == nullptr) return;
@@ -130,18 +137,15 @@ std::string workers_text(const Orchestrator& service) {
 
 std::string explain_text(const Orchestrator& service, const JobRecord& job,
                          const std::vector<std::string>& decisions) {
-  const auto ms = [](const std::optional<WallTime>& from, const std::optional<WallTime>& to) {
-    if (!from || !to) return 0.0;
-    return std::chrono::duration<double, std::milli>(*to - *from).count();
-  };
   std::string out;
   JsonObjectWriter row(out);
   append_job(row.key("job"), service, job);
-  JsonObjectWriter(row.key("times_ms"))
-      .number("waited", ms(job.accepted_wall, job.dispatched_wall))
-      .number("to_first_token", ms(job.dispatched_wall, job.first_token_wall))
-      .number("decode", ms(job.first_token_wall, job.ended_wall))
-      .integer("prefill_tokens_cached", job.cached_tokens)
+  JsonObjectWriter times(row.key("times_ms"));
+  append_span(times, "waited", job.accepted_wall, job.dispatched_wall);
+  append_span(times, "to_first_token", job.dispatched_wall, job.first_token_wall);
+  append_span(times, "decode", job.first_token_wall, job.ended_wall);
+  if (job.client_stalled_ms > 0) times.number("client_stalled", job.client_stalled_ms);
+  times.integer("prefill_tokens_cached", job.cached_tokens)
       .integer("prefill_tokens_computed", job.prompt_tokens - job.cached_tokens)
       .end();
   append_json_list(row.key("decisions"), decisions,

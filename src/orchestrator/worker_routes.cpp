@@ -38,6 +38,18 @@ Result<void> check_registration(const Registration& told) {
   return {};
 }
 
+// Who comes to an address takes the place of the worker that was there: that is its owner's to do.
+Result<void> check_address(const Call& call, const Registration& told) {
+  for (const auto& [id, other] : call.service.core().workers()) {
+    const auto& known = other.registration;
+    const bool same = known.host == told.host && known.port == told.port;
+    if (!same || id == told.worker_id || other.external) continue;
+    const auto allowed = call.service.worker_owners().check(id, call.identity);
+    if (!allowed && other.status == WorkerStatus::healthy) return allowed;
+  }
+  return {};
+}
+
 // A worker that listens everywhere is reached where it called from.
 std::string host_of_peer(const std::string& peer) {
   auto host = peer.substr(0, peer.rfind(':'));
@@ -60,9 +72,13 @@ Task<void> register_route(Call& call) {
     co_return co_await reply_error(call, error);
   }
   const auto id = registration->worker_id;
+  if (const auto free = check_address(call, *registration); !free) {
+    co_return co_await reply_error(call, free.error());
+  }
   const auto claimed = call.service.worker_owners().claim(id, call.identity, call.service.keys(),
                                                           wall_ms(call.service.clock().wall()));
   if (!claimed) co_return co_await reply_error(call, claimed.error());
+  call.service.forgot_cache_of(id);
   call.service.tell(WorkerRegistered{.registration = std::move(*registration)});
   auto body = worker_text(call.service, id);
   co_await reply_json(call, 200, std::move(body));
@@ -79,8 +95,8 @@ Task<void> heartbeat_route(Call& call) {
   auto beat = decode_heartbeat(call.exchange.request().body);
   if (!beat) co_return co_await reply_error(call, beat.error());
   call.service.tell(WorkerBeat{call.id, std::move(*beat)});
-  // Every change is sent until it is taken, and all of them after a registration: no gap to close.
-  auto body = encode_heartbeat_reply(false);
+  // Every change is sent until it is taken, and all of them after a registration.
+  auto body = encode_heartbeat_reply(call.service.forgot_cache_of(call.id));
   co_await reply_json(call, 200, std::move(body));
 }
 
@@ -124,7 +140,8 @@ Task<void> drain_worker_route(Call& call) {
   call.service.tell(WorkerDrains{call.id});
   if (auto* const journal = call.service.journal()) {
     const auto worker = call.service.core().workers().at(call.id);
-    const auto kept = co_await journal->worker_kept(worker);
+    auto owner = call.service.worker_owners().owner(call.id);
+    const auto kept = co_await journal->worker_kept(worker, std::move(owner));
     if (!kept) co_return co_await reply_error(call, kept.error());
     if (!call.service.core().workers().contains(call.id)) co_return co_await unknown_worker(call);
   }

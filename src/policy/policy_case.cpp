@@ -1,44 +1,21 @@
 #include "policy/policy_case.h"
 
-#include <charconv>
 #include <limits>
 #include <utility>
 
+#include "base/clock.h"
 #include "policy/replay.h"
 #include "protocol/json_parse.h"
 
 namespace llorch {
 namespace {
 
-// "2026-01-05T09:30:00.000Z", or with a space, seconds or milliseconds left out.
-std::optional<std::int64_t> parse_time(std::string_view text) {
-  const auto number = [&](std::size_t at, std::size_t digits) -> int {
-    int value = -1;
-    if (at + digits > text.size()) return -1;
-    const char* const end = text.data() + at + digits;
-    const auto [stop, status] = std::from_chars(text.data() + at, end, value);
-    return status == std::errc{} && stop == end ? value : -1;
-  };
-  using namespace std::chrono;
-  if (text.size() < 16 || text[4] != '-' || text[7] != '-' || text[13] != ':') return std::nullopt;
-  const int hour = number(11, 2);
-  const int minute = number(14, 2);
-  const int second = text.size() >= 19 ? number(17, 2) : 0;
-  const int millis = text.size() >= 23 ? number(20, 3) : 0;
-  const year_month_day date{year{number(0, 4)}, month{static_cast<unsigned>(number(5, 2))},
-                            day{static_cast<unsigned>(number(8, 2))}};
-  if (!date.ok() || hour < 0 || hour > 23 || minute < 0 || minute > 59) return std::nullopt;
-  if (second < 0 || second > 59 || millis < 0) return std::nullopt;
-  const auto time = sys_days{date} + hours{hour} + minutes{minute} + seconds{second};
-  return duration_cast<milliseconds>(time.time_since_epoch()).count() + millis;
-}
-
 void read_now(FieldReader& fields, PolicyCase& into) {
   const auto text = fields.text("now", record_text);
   if (!text) return;
-  const auto time = parse_time(*text);
-  if (time) {
-    into.now_ms = *time;
+  if (const auto time = parse_rfc3339(*text)) {
+    using namespace std::chrono;
+    into.now_ms = duration_cast<milliseconds>(time->time_since_epoch()).count();
   } else {
     fields.add("now", "time", "must be a time such as 2026-01-05T09:30:00Z");
   }

@@ -44,7 +44,7 @@ TEST(PolicyCase, ComparesTheAnswerOfEveryHook) {
       {R"({"job":{"id":"t"},"workers":[{"id":"x"}],"expect":{"built_in":true}})", false,
        "failed: line 3: oh"},
       {R"({"now":"1970-01-01T00:01:01Z","expect":{"admit":true}})", true, "yes"},
-      {R"({"now":"1970-01-01 00:01","expect":{"admit":false}})", true,
+      {R"({"now":"1970-01-01T00:01:00.500Z","expect":{"admit":false}})", true,
        "reject: refused by the policy"},
       {R"({"queue_depth":6,"expect":{"reject":"full"}})", true, "reject: full"},
       {R"({"error":{"kind":"timeout"},"expect":{"retry":true}})", true, "yes"},
@@ -62,6 +62,7 @@ TEST(PolicyCase, RefusesWhatIsNoCase) {
        {"7", "[7]", "{}", R"({"expect":{}})", R"({"expect":{"wait":true,"admit":true}})",
         R"({"expect":{"wait":true},"workers":7})", R"({"expect":{"admit":true},"now":"noon"})",
         R"({"expect":{"admit":true},"now":"2026-02-30T00:00:00Z"})",
+        R"({"expect":{"admit":true},"now":"2026-01-05 09:30"})",
         R"({"expect":{"admit":true},"x":1})"}) {
     SCOPED_TRACE(json);
     const auto cases = decode_policy_cases(json);

@@ -1,10 +1,7 @@
 #include "remote/fleet_text.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 #include <fmt/format.h>
-#include <optional>
 #include <utility>
 
 #include "console/table.h"
@@ -16,20 +13,8 @@ namespace {
 
 namespace json = boost::json;
 
-// "2025-01-31T12:34:56.789Z" to the second.
-std::optional<WallTime> time_of(const std::string& text) {
-  std::tm parts{};
-  const int read =
-      std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d", &parts.tm_year, &parts.tm_mon,
-                  &parts.tm_mday, &parts.tm_hour, &parts.tm_min, &parts.tm_sec);
-  if (read != 6) return std::nullopt;
-  parts.tm_year -= 1900;
-  parts.tm_mon -= 1;
-  return std::chrono::system_clock::from_time_t(::timegm(&parts));
-}
-
 std::string age_of(const json::object& job, WallTime now) {
-  const auto accepted = time_of(text_field(job, "accepted_at"));
+  const auto accepted = parse_rfc3339(text_field(job, "accepted_at"));
   if (!accepted) return {};
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now - *accepted).count();
   constexpr std::int64_t day = 24 * 60 * 60;
@@ -274,6 +259,24 @@ std::string replay_text(const json::object& reply, const std::string& script) {
   return text;
 }
 
+namespace {
+
+std::string times_line(const json::object& times) {
+  constexpr std::pair<std::string_view, std::string_view> spans[] = {
+      {"waited", "waited"},
+      {"to_first_token", "to the first token"},
+      {"decode", "decode"},
+      {"client_stalled", "client stalled"}};
+  std::string line = "\nTime in ms:";
+  for (const auto& [name, words] : spans) {
+    if (!times.contains(name)) continue;
+    line += fmt::format("{} {} {}", line.back() == ':' ? "" : ",", words, ms_text(times, name));
+  }
+  return line + "\n";
+}
+
+}  // namespace
+
 std::string explain_text(const json::object& reply) {
   const auto& job = object_field(reply, "job");
   std::string text =
@@ -284,9 +287,7 @@ std::string explain_text(const json::object& reply) {
   for (const auto& entry : decisions) text += decision_text(as_object(entry));
   if (!decisions.empty()) text += "(costs in ms, * = chosen)\n";
   const auto& times = object_field(reply, "times_ms");
-  text += fmt::format("\nTime in ms: waited {}, to the first token {}, decode {}\n",
-                      ms_text(times, "waited"), ms_text(times, "to_first_token"),
-                      ms_text(times, "decode"));
+  text += times_line(times);
   text += fmt::format("Prompt: {} tokens from the cache, {} computed\n",
                       integer_field(times, "prefill_tokens_cached"),
                       integer_field(times, "prefill_tokens_computed"));

@@ -25,8 +25,12 @@ struct Apply {
   Result<Applied> operator()(const UpsertWorker& write) const {
     const StoredWorker& worker = write.worker;
     return plainly(database.execute(
-        "INSERT OR REPLACE INTO workers(worker_id, pool_host, host, port, model, backend, status,"
-        " last_health_check, registered_at, metadata) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+        "INSERT INTO workers(worker_id, pool_host, host, port, model, backend, status,"
+        " last_health_check, registered_at, metadata) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
+        " ON CONFLICT(worker_id) DO UPDATE SET pool_host=excluded.pool_host, host=excluded.host,"
+        " port=excluded.port, model=excluded.model, backend=excluded.backend,"
+        " status=excluded.status, last_health_check=excluded.last_health_check,"
+        " metadata=excluded.metadata",
         {worker.worker_id.value, worker.pool_host, worker.host, worker.port, worker.model,
          worker.backend, wire_name(worker.status), worker.last_health_check_ms,
          worker.registered_at_ms, worker.metadata_json}));

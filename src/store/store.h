@@ -28,6 +28,7 @@ namespace llorch {
 // program holds the database), internal (the disk fails, is read-only, the database is damaged).
 // After any of them nothing of the write has happened, and the same write may be tried again.
 
+// A row that is there already keeps its registered_at_ms, the first one.
 struct UpsertWorker {
   StoredWorker worker;
 };

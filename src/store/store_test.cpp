@@ -116,6 +116,28 @@ TEST_P(StoreSuite, AWorkerIsReplacedListedByIdAndRemoved) {
   EXPECT_EQ(all(), std::vector{second});
 }
 
+// Each change of a worker, be it a missed beat, gave it a new time of registration.
+TEST_P(StoreSuite, AWorkerKeepsTheTimeOfItsFirstRegistrationUntilItIsRemoved) {
+  StoredWorker worker{.worker_id = {"w"}, .pool_host = "gpu-1", .host = "10.0.0.1", .port = 8'001};
+  worker.last_health_check_ms = worker.registered_at_ms = 10;
+  ASSERT_TRUE(put(UpsertWorker{worker}));
+  StoredWorker later{.worker_id = {"w"}, .pool_host = "gpu-2", .host = "10.0.0.2", .port = 8'002};
+  later.model = "qwen";
+  later.backend = "cuda";
+  later.status = StoredWorker::Status::unhealthy;
+  later.last_health_check_ms = later.registered_at_ms = 20;
+  later.metadata_json = R"({"draining":true})";
+  ASSERT_TRUE(put(UpsertWorker{later}));
+  const auto all = [&] {
+    return *store_->read_now([](StoreReader& reader) { return reader.workers(); });
+  };
+  StoredWorker want = later;
+  want.registered_at_ms = 10;
+  EXPECT_EQ(all(), std::vector{want});
+  ASSERT_TRUE(put(RemoveWorker{{"w"}}) && put(UpsertWorker{later}));
+  EXPECT_EQ(all(), std::vector{later});
+}
+
 TEST_P(StoreSuite, AKeyIsReplacedAndListedById) {
   StoredKey key{.key_id = "k1", .name = "ci", .hash = std::string("\0\xff\x01", 3)};
   key.created_at_ms = 42;

@@ -249,12 +249,18 @@ def test_a_worker_speaks_for_itself_only(guarded, fleet, as_key):
               "backend": "cpu", "slots_total": 1, "context_tokens": 512, "tokenizer_hash": "t",
               "memory_bytes": 1, "capabilities": ["execute"], "version": "1", "instance_id": "i"}
     assert other.post("/workers/register", hijack).status_code == 403
+    at_its_place = hijack | {"worker_id": "new", "host": worker["host"], "port": worker["port"]}
+    assert other.post("/workers/register", at_its_place).status_code == 403
     assert boss.api.get(f"/v2/workers/{id_}").json()["port"] == worker["port"]
-    assert other.post("/workers/register", hijack | {"worker_id": "mine"}).status_code == 200
-    assert other.http.delete("/v2/workers/mine").status_code == 200
     boss.workers[0].signal(signal.SIGTERM)  # which deregisters itself
     assert boss.workers[0].wait_exit() == 0
     wait_until(lambda: boss.api.get("/v2/workers").json()["workers"] == [], "the worker leaves")
+    assert other.post("/workers/register", hijack | {"worker_id": "mine"}).status_code == 200
+    boss.signal(signal.SIGTERM)
+    boss.wait_exit()
+    again = fleet(workers=0, root_of=boss)
+    assert as_key(again, keys[0]["key"]).http.delete("/v2/workers/mine").status_code == 403
+    assert as_key(again, keys[1]["key"]).http.delete("/v2/workers/mine").status_code == 200
 
 
 # clause: O-28

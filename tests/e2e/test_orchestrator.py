@@ -286,6 +286,27 @@ def test_a_policy_is_checked_deployed_and_rolled_back(fleet):
     assert boss.api.http.post("/v2/policy/rollback").json()["source"] == script
 
 
+# clause: O-15
+@pytest.mark.parametrize(("operations", "time_ms", "counted"),
+                         [(None, None, False), ("1000000", "50", True), ("1000", "50", False)])
+def test_the_limits_of_a_script_are_settings(fleet, operations, time_ms, counted):
+    given = {"LLORCH_ORCHESTRATOR_POLICY_OPERATIONS": operations, "LLORCH_ORCHESTRATOR_POLICY_TIME_MS": time_ms}
+    boss = fleet(environment={name: value for name, value in given.items() if value})
+    script = 'fn should_admit(job, queue_depth) { let n = 0; while n < 20000 { n += 1 } reject("counted") }'
+    assert boss.api.http.post("/v2/policy/deploy", content=script).status_code == 200
+    reply = boss.api.post("/v2/tasks", {"model": "fake", "prompt": "x", "max_tokens": 1})
+    assert ("counted" in reply.text) == counted, reply.text
+    assert reply.status_code == (403 if counted else 202)
+
+
+# clause: O-15
+@pytest.mark.parametrize("limit", ["POLICY_OPERATIONS", "POLICY_TIME_MS"])
+def test_a_limit_of_scripts_out_of_range_is_refused(run, limit):
+    for value in ("0", "1000001"):
+        refused = run("orchestratord", "--port", "0", **{f"LLORCH_ORCHESTRATOR_{limit}": value})
+        assert refused.returncode == 2 and "must be 1.." in refused.stderr
+
+
 # clause: O-16
 def test_a_backup_can_be_restored(fleet, bin_dir, tmp_path):
     boss = fleet()

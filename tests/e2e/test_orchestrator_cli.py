@@ -99,8 +99,10 @@ def test_events_can_begin_after_any_event_and_are_lines_of_json(fleet, ask):
     assert [line["data"] for line in kept if line["event"] == "token"] == want.tokens
     rest = ask(boss, "jobs", "events", job, "--after", "4")
     assert rest.stdout == "".join(token["t"] for token in want.tokens[3:]) + "\n"
+    last = ask(boss, "jobs", "events", job, "--after", str(want.events[-1].seq))
+    assert last.returncode == 0 and last.stdout == ""
     beyond = ask(boss, "jobs", "events", job, "--after", "99")
-    assert beyond.returncode == 0 and beyond.stdout == ""
+    assert beyond.returncode != 0 and beyond.stdout == "" and "is not known" in beyond.stderr
 
 
 # clause: C-26

@@ -42,7 +42,11 @@ struct MemoryStore::Apply {
   MemoryStore& store;
 
   Result<void> operator()(const UpsertWorker& write) const {
-    store.workers_[write.worker.worker_id.value] = write.worker;
+    auto& row =
+        store.workers_.try_emplace(write.worker.worker_id.value, write.worker).first->second;
+    const auto registered_at_ms = row.registered_at_ms;
+    row = write.worker;
+    row.registered_at_ms = registered_at_ms;
     return {};
   }
   Result<void> operator()(const RemoveWorker& write) const {

@@ -37,7 +37,7 @@ void Core::on(JobSubmitted& event) {
   auto owned = std::make_unique<Job>();
   auto& job = *owned;
   job.spec = std::move(spec);
-  job.accepted_at_ms = now_;
+  job.accepted_at_ms = now_ - job.spec.waited_ms;
   job.next_attempt = job.spec.attempt;
   job.tokens_out = job.spec.tokens_out;
   job.tokenizer_hash = job.spec.tokenizer_hash;
@@ -102,6 +102,18 @@ void Core::on(JobCancelled& event) {
           {.status = JobStatus::cancelled, .error = {}, .stop_reason = StopReason::CANCELLED});
 }
 
+void Core::on(Draining&) {
+  draining_ = true;
+  std::vector<Job*> waiting;
+  for (const auto& [id, job] : jobs_) {
+    const bool task = job->spec.capability == "execute";
+    if (!task && !job->at_worker() && !job->moved) waiting.push_back(job.get());
+  }
+  for (auto* const job : waiting) {
+    fail_job(*job, {.code = Code::draining, .message = "orchestratord is stopping"});
+  }
+}
+
 void Core::wait_in_queue(Job& job) {
   job.status = JobStatus::queued;
   job.queued_at_ms = now_;
@@ -117,7 +129,7 @@ void Core::wait_in_queue(Job& job) {
 }
 
 void Core::place_waiting() {
-  if (queue_.size() == 0 || !placing_) return;
+  if (queue_.size() == 0) return;
   std::set<std::string> open;  // models that some worker has room for
   for (const auto& [id, worker] : workers_) {
     if (open_for_work(worker)) open.insert(worker.registration.model);
@@ -128,17 +140,27 @@ void Core::place_waiting() {
 void Core::place_waiting(const std::string& model) {
   std::vector<JobId> order;
   queue_.walk(now_, model, [&](const QueuedJob& queued) {
-    if (jobs_.at(queued.id)->not_before_ms <= now_) order.push_back(queued.id);
+    const auto& job = *jobs_.at(queued.id);
+    const bool may_start = job.moved || !draining_;
+    if (may_start && job.not_before_ms <= now_) order.push_back(queued.id);
     return JobQueue::Walk::go_on;
   });
-  int waits = 0;  // answers of a script; it is not asked for a long queue at once
+  std::vector<Job*> waits;  // as a script said; it is not asked for a long queue at once
   for (const auto& id : order) {
-    if (place(*jobs_.at(id)) == Placed::waits && ++waits >= limits::policy_waits_max) return;
+    auto& job = *jobs_.at(id);
+    if (place(job) == Placed::waits) waits.push_back(&job);
+    if (waits.size() >= limits::policy_waits_max) return let_others_go_first(waits);
     const bool room = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
       return entry.second.registration.model == model && open_for_work(entry.second);
     });
     if (!room) return;
   }
+}
+
+// Not before each of the queue has been asked about: those behind them may start.
+void Core::let_others_go_first(const std::vector<Job*>& jobs) {
+  const auto passes = static_cast<Millis>(queue_.size() / jobs.size()) + 1;
+  for (auto* const job : jobs) job->not_before_ms = now_ + passes * limits::tick_ms;
 }
 
 Core::Placed Core::place(Job& job) {

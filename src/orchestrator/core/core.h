@@ -40,9 +40,9 @@ struct CoreOptions {
 struct JobSubmitted {
   JobSpec job;
 };
-struct JobCancelled {
+struct JobCancelled {  // by its client, or because the client is gone
   JobId job;
-};  // by its client, or because the client is gone
+};
 struct WorkerRegistered {
   Registration registration;
   bool external = false;
@@ -97,9 +97,10 @@ struct AttemptFailed {
   bool resumable = true;  // the job can go on elsewhere from its tokens
 };
 struct TimePassed {};
+struct Draining {};  // we stop: nothing new begins, and what waits with its connection ends
 using Event = std::variant<JobSubmitted, JobCancelled, WorkerRegistered, WorkerBeat, WorkerProbed,
                            WorkerDrains, WorkerLeft, AttemptStarted, AttemptProgress, ClientStalled,
-                           AttemptEnded, AttemptFailed, TimePassed>;
+                           AttemptEnded, AttemptFailed, TimePassed, Draining>;
 
 // Actions, to be carried out in their order
 struct Dispatch {
@@ -112,20 +113,20 @@ struct AbortAttempt {
   std::uint32_t attempt;
   std::string worker_id;
 };
-struct EndJob {
+struct EndJob {  // the one terminal event of that job
   JobId job;
   JobEnd end;
-};  // the one terminal event of that job
-struct JobChanged {
+};
+struct JobChanged {  // queued again, or running
   JobId job;
   JobStatus status;
-};  // queued again, or running
-struct WorkerChanged {
+};
+struct WorkerChanged {  // its row is to be written
   std::string worker_id;
-};  // its row is to be written
-struct ProbeWorker {
+};
+struct ProbeWorker {  // answer with WorkerProbed
   std::string worker_id;
-};  // answer with WorkerProbed
+};
 struct ForgetWorker {
   std::string worker_id;
   std::string pool_host;
@@ -145,8 +146,6 @@ class Core {
   // Never fails: an event that no longer applies does nothing.
   std::vector<Action> step(Event event, Millis now);
 
-  // No job is given to a worker any more; those that run are seen to their end.
-  void stop_placing() { placing_ = false; }
   std::size_t jobs_at_workers() const { return busy_; }
 
   std::optional<JobView> job(const JobId& id, Millis now) const;
@@ -179,6 +178,7 @@ class Core {
   void on(AttemptEnded& event);
   void on(AttemptFailed& event);
   void on(TimePassed& event);
+  void on(Draining& event);
 
   std::optional<Error> refusal(const Job& job);
   void make_room(Job& newcomer);
@@ -187,6 +187,7 @@ class Core {
   void place_waiting(const std::string& model);
   enum class Placed { placed, refused, waits, nowhere };
   Placed place(Job& job);
+  void let_others_go_first(const std::vector<Job*>& jobs);
   std::vector<const WorkerState*> eligible(const Job& job) const;
   bool can_serve(const WorkerState& worker, const Job& job) const;
   bool open_for_work(const WorkerState& worker) const;
@@ -223,7 +224,6 @@ class Core {
   Lane pace_of(const WorkerState& worker) const;
   static std::optional<double> own_ms_per_token(const Job& job);
   void learn_pace(const Job& job);
-  const WorkerState* worker_of(const Job& job) const;
   Forecast forecast(const std::string& model) const;
   std::optional<double> next_end_ms(const std::string& model) const;
   void learn_prefix(const Job& job, const WorkerState& worker, const AttemptStarted& told);
@@ -241,7 +241,7 @@ class Core {
   Jobs jobs_;
   Millis now_ = 0;
   Millis ticked_at_ms_ = 0;
-  bool placing_ = true;
+  bool draining_ = false;
   std::size_t busy_ = 0;         // jobs at workers
   bool place_again_ = false;     // something changed that may let a waiting job start
   std::vector<Action> actions_;  // of the step in progress

@@ -114,9 +114,9 @@ std::optional<double> Core::next_end_ms(const std::string& model) const {
   std::optional<double> soonest;
   for (const auto& [id, job] : jobs_) {
     const bool runs = job->status == JobStatus::running && job->spec.model == model;
-    const auto* const at = runs ? worker_of(*job) : nullptr;
-    if (at == nullptr) continue;
-    const auto left = left_ms(*job, pace_of(*at));
+    const auto at = runs ? workers_.find(job->worker_id) : workers_.end();
+    if (at == workers_.end()) continue;
+    const auto left = left_ms(*job, pace_of(at->second));
     if (!soonest || left < *soonest) soonest = left;
   }
   return soonest;

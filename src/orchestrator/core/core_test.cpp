@@ -275,6 +275,61 @@ TEST_F(CoreTest, TakesAWorkerBackAtItsFirstGoodProbe) {
   EXPECT_EQ(where(tell(WorkerProbed{"a", true}, 30)), "a");
 }
 
+// clause: O-3
+TEST_F(CoreTest, AStopBeginsNothingNewAndMovesWhatHasBegun) {
+  add_worker("a");
+  ASSERT_EQ(where(tell(JobSubmitted{job("1")}, 0)), "a");
+  tell(JobSubmitted{job("2")}, 0);  // waits at the worker
+  auto chat = job("3");
+  chat.capability = "chat";
+  tell(JobSubmitted{chat}, 0);
+  tell(JobSubmitted{job("4")}, 0);
+  const auto actions = tell(Draining{}, 10);
+  ASSERT_NE(find<EndJob>(actions), nullptr);
+  EXPECT_EQ(find<EndJob>(actions)->job.value, "3");
+  EXPECT_EQ(find<EndJob>(actions)->end.error->code, Code::draining);
+  Registration told = core_->workers().at("a").registration;
+  told.worker_id = told.instance_id = "b";
+  EXPECT_EQ(where(tell(WorkerRegistered{.registration = told}, 20)), "") << "a new task";
+  const auto moved = lose("1", 0, 3, 30);
+  EXPECT_EQ(where(moved), "b");
+  EXPECT_EQ(find<Dispatch>(moved)->job.value, "1");
+}
+
+// clause: O-10
+// It won every job and failed it: its beats made it healthy again each second.
+TEST_F(CoreTest, AWorkerThatBeatsButCannotBeReachedGetsNoWorkAndIsRemoved) {
+  add_worker("a");
+  ASSERT_EQ(where(tell(JobSubmitted{job("1")}, 0)), "a");
+  lose("1", 0, 0, 10, Failure::unreachable);
+  const ForgetWorker* gone = nullptr;
+  std::vector<Action> actions;
+  Millis now = 0;
+  for (; gone == nullptr && now < 400'000; now += 500) {
+    EXPECT_EQ(where(beat("a", now)), "");
+    actions = tell(TimePassed{}, now);
+    EXPECT_EQ(where(actions), "");
+    if (find<ProbeWorker>(actions) != nullptr) tell(WorkerProbed{"a", false}, now);
+    gone = find<ForgetWorker>(actions);
+  }
+  ASSERT_NE(gone, nullptr);
+  EXPECT_GE(now, limits::worker_dead_ms);
+}
+
+// clause: O-10
+TEST_F(CoreTest, AsksAWorkerForItsHealthBesideItsBeats) {
+  add_worker("a");
+  int probes = 0;
+  for (Millis now = 0; now < 100'000; now += 500) {
+    beat("a", now);
+    const auto actions = tell(TimePassed{}, now);
+    if (find<ProbeWorker>(actions) == nullptr) continue;
+    ++probes;
+    tell(WorkerProbed{"a", true}, now);
+  }
+  EXPECT_EQ(probes, 3);
+}
+
 TEST_F(CoreTest, EndsAJobWhoseDeadlinePasses) {
   add_worker("a");
   auto late = job("1");
@@ -308,6 +363,42 @@ class RejectingPolicy final : public Policy {
     return std::nullopt;
   }
 };
+
+class BatchWaits final : public Policy {
+ public:
+  Placement schedule_job(const PolicyJob& job, std::span<const PolicyWorker>) override {
+    const bool waits = job.priority == Priority::batch;
+    return {.kind = waits ? Placement::Kind::wait : Placement::Kind::worker,
+            .worker = 0,
+            .reason = {},
+            .decided_by = {}};
+  }
+  Admission should_admit(const PolicyJob&, std::int64_t) override { return {}; }
+  std::optional<bool> should_retry(const PolicyJob&, std::uint32_t, const PolicyError&) override {
+    return std::nullopt;
+  }
+};
+
+// Sixteen jobs that a script made wait were asked about in each pass, and nobody behind them.
+TEST_F(CoreTest, JobsThatAScriptMakesWaitHoldUpNoOthers) {
+  BatchWaits policy;
+  core_ = std::make_unique<Core>(CoreOptions{.queue_capacity = -1, .queue_timeout_ms = 900'000},
+                                 policy);
+  add_worker("a");
+  for (int i = 0; i < 100; ++i) {
+    auto waits = job("batch" + std::to_string(i));
+    waits.priority = Priority::batch;
+    tell(JobSubmitted{waits}, i);
+  }
+  Millis now = limits::promote_batch_ms + 1'000;  // they count as interactive, and are older
+  beat("a", now);
+  tell(WorkerProbed{"a", true}, now);
+  auto at = where(tell(JobSubmitted{job("1", 1'000, 500)}, now));
+  for (const auto end = now + 2'000; at.empty() && now < end; now += limits::tick_ms) {
+    at = where(tell(TimePassed{}, now));
+  }
+  EXPECT_EQ(at, "a");
+}
 
 // The job is gone while it is being submitted: nothing of it may be looked at afterwards.
 TEST_F(CoreTest, EndsAJobThatAPolicyRefusesAtItsPlacement) {

@@ -57,9 +57,9 @@ void Core::on(WorkerBeat& event) {
     job->prompt_done = told.prompt_done;
     job->progress_at_ms = now_;
   }
-  const bool back = known->status != WorkerStatus::healthy;
-  hear(*known);
-  if (back) actions_.push_back(WorkerChanged{known->id()});
+  // That it speaks to us does not say that we reach it: only /health brings it back.
+  known->heard_at_ms = now_;
+  place_again_ = true;
 }
 
 void Core::on(WorkerProbed& event) {
@@ -84,7 +84,7 @@ void Core::on(WorkerLeft& event) {
   if (worker(event.worker_id) != nullptr) remove_worker(event.worker_id, false);
 }
 
-// A sign of life.
+// We have reached it, or it has just begun.
 void Core::hear(WorkerState& worker) {
   if (worker.status != WorkerStatus::healthy) {
     worker.status = WorkerStatus::healthy;
@@ -224,11 +224,6 @@ void Core::give_up_or_move(Job& job) {
 
 WorkerState* Core::worker(const std::string& id) {
   const auto found = workers_.find(id);
-  return found == workers_.end() ? nullptr : &found->second;
-}
-
-const WorkerState* Core::worker_of(const Job& job) const {
-  const auto found = workers_.find(job.worker_id);
   return found == workers_.end() ? nullptr : &found->second;
 }
 

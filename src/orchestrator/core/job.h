@@ -36,7 +36,8 @@ struct JobSpec {
   double temperature = 1;
   std::vector<PrefixHash> prefix_chain;
   std::optional<Millis> deadline_at_ms;  // ends with deadline_unmet
-  // Of a job that was stored before a restart: how far it had come.
+  // Of a job that was stored before a restart: how long ago, and how far it had come.
+  Millis waited_ms = 0;
   std::uint32_t attempt = 0;
   std::int64_t tokens_out = 0;
   std::string tokenizer_hash;  // of the worker that made those tokens

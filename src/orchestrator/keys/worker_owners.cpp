@@ -25,6 +25,11 @@ Result<void> WorkerOwners::claim(const std::string& worker_id, const Identity& b
   return {};
 }
 
+std::optional<std::string> WorkerOwners::owner(const std::string& worker_id) const {
+  const auto found = owners_.find(worker_id);
+  return found == owners_.end() ? std::nullopt : std::optional(found->second);
+}
+
 Result<void> WorkerOwners::check(const std::string& worker_id, const Identity& by) {
   if (by.is_admin()) return {};
   const auto owner = owners_.try_emplace(worker_id, by.key_id()).first;

@@ -48,10 +48,22 @@ TEST_F(WorkerOwnersTest, AWorkerOfTheTokenIsNobodyElses) {
   EXPECT_FALSE(claims(worker("other")));
 }
 
-TEST_F(WorkerOwnersTest, AfterARestartTheFirstToSpeakIsTheOwner) {
+TEST_F(WorkerOwnersTest, OfAWorkerWithoutAnOwnerTheFirstToSpeakIsIt) {
   const auto own = worker("own"), other = worker("other");
+  EXPECT_EQ(owners.owner("w1"), std::nullopt);
   EXPECT_TRUE(speaks(own));
   EXPECT_FALSE(speaks(other) || claims(other));
+}
+
+// clause: O-27
+TEST_F(WorkerOwnersTest, ARestartKeepsTheOwner) {
+  const auto own = worker("own"), other = worker("other");
+  ASSERT_TRUE(claims(own));
+  const auto kept = owners.owner("w1");
+  owners = WorkerOwners();
+  owners.restore("w1", kept.value());
+  EXPECT_FALSE(speaks(other) || claims(other));
+  EXPECT_TRUE(speaks(own));
 }
 
 TEST_F(WorkerOwnersTest, WithoutKeysNobodyOwnsAnything) {
