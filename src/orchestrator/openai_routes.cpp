@@ -218,7 +218,7 @@ Task<std::unique_ptr<Submission>> accept_generation(Call& call, OpenAiRoute rout
     co_await reply_error(call, request.error());
     co_return nullptr;
   }
-  request->model = call.service.model_named(std::move(request->model));
+  request->model = call.service.model_named(request->model);
   const bool chat = route == OpenAiRoute::chat_completions;
   const std::string capability = chat ? "chat" : "completions";
   const bool refused = co_await refuses(call, request->model, capability);
@@ -240,7 +240,7 @@ Task<std::unique_ptr<Submission>> accept_embedding(Call& call) {
     co_await reply_error(call, request.error());
     co_return nullptr;
   }
-  request->model = call.service.model_named(std::move(request->model));
+  request->model = call.service.model_named(request->model);
   const std::string capability = "embeddings";
   const bool refused = co_await refuses(call, request->model, capability);
   if (refused) co_return nullptr;

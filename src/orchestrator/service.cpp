@@ -208,9 +208,9 @@ void Orchestrator::take_up(Restored restored) {
              {"tasks", static_cast<std::int64_t>(restored.tasks.size())}});
 }
 
-std::string Orchestrator::model_named(std::string asked) const {
+std::string Orchestrator::model_named(const std::string& asked) const {
   const auto alias = options_.aliases.find(asked);
-  return alias == options_.aliases.end() ? std::move(asked) : alias->second;
+  return alias == options_.aliases.end() ? asked : alias->second;
 }
 
 std::size_t Orchestrator::streams_active() const {
@@ -438,8 +438,9 @@ void Orchestrator::cancel_abandoned() {
   const auto now = clock_.now();
   std::vector<JobId> abandoned;
   for (const auto& [id, job] : jobs_) {
-    if (job->end || !job->alone_since) continue;
-    const auto alone_ms = elapsed_ms(*job->alone_since, now);
+    const auto& since = job->alone_since;
+    if (job->end || !since) continue;
+    const auto alone_ms = elapsed_ms(*since, now);
     if (alone_ms >= static_cast<double>(options_.task_grace_ms)) abandoned.push_back(id);
   }
   for (const auto& id : abandoned) cancel(id, "client_gone");

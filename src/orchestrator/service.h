@@ -96,7 +96,7 @@ class Orchestrator {
   Executor executor() const { return executor_; }
   std::size_t streams_active() const;
   // The model that a name of a request stands for: [aliases] of the settings. They do not chain.
-  std::string model_named(std::string asked) const;
+  std::string model_named(const std::string& asked) const;
 
   // Refuses new jobs and starts none that wait; those at workers go on.
   void drain();

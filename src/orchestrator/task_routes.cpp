@@ -101,7 +101,7 @@ Task<void> submit_task_route(Call& call) {
   auto task = co_await call.service.decoder().decode<TaskRequest>(sent, how);
   const auto& body = *sent;
   if (!task) co_return co_await reply_error(call, task.error());
-  task->model = call.service.model_named(std::move(task->model));
+  task->model = call.service.model_named(task->model);
   if (const auto allowed = call.identity.rule(*task); !allowed) {
     co_return co_await reply_error(call, allowed.error());
   }

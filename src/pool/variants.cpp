@@ -144,19 +144,20 @@ Result<void> write_variants(FileSystem& files, const fs::path& folder,
 }
 
 std::optional<LossyLayout> find_lossy_layout(FileSystem& files, const fs::path& model) {
-  const auto record = read_variants(files, model.parent_path());
-  if (!record || !*record) return std::nullopt;
-  const auto& known = **record;
-  const auto found = std::ranges::find(known.variants, model.filename(), [](const Variant& each) {
+  const auto known = read_variants(files, model.parent_path()).value_or(std::nullopt);
+  if (!known) return std::nullopt;
+  const auto found = std::ranges::find(known->variants, model.filename(), [](const Variant& each) {
     return fs::path(each.path).filename();
   });
-  if (found == known.variants.end()) return std::nullopt;
-  LossyLayout layout{.type = found->type, .from = known.original.quantization};
-  if (found->figures && known.variants.front().figures) {
-    layout.perplexity = found->figures->perplexity;
-    layout.perplexity_original = known.variants.front().figures->perplexity;
-    layout.rise_percent = found->figures->rise_percent;
-    layout.tokens = found->figures->tokens;
+  if (found == known->variants.end()) return std::nullopt;
+  LossyLayout layout{.type = found->type, .from = known->original.quantization};
+  const auto& figures = found->figures;
+  const auto& original = known->variants.front().figures;
+  if (figures && original) {
+    layout.perplexity = figures->perplexity;
+    layout.perplexity_original = original->perplexity;
+    layout.rise_percent = figures->rise_percent;
+    layout.tokens = figures->tokens;
   }
   return layout;
 }

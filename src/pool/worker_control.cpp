@@ -175,9 +175,8 @@ Result<WorkerRecord> start(const PoolContext& context, const SpawnOptions& optio
     return fail(std::move(error));
   }
   record.pid = *pid;
-  if (const auto facts = context.processes.inspect(*pid); facts && facts->has_value()) {
-    record.pid_start_time = (*facts)->start_time;
-  }
+  const auto facts = context.processes.inspect(*pid).value_or(std::nullopt);
+  if (facts) record.pid_start_time = facts->start_time;
   if (const auto written = write_worker_file(context, record); !written) {
     // Without its file nobody would ever stop it.
     (void)context.processes.signal(*pid, SIGKILL);

@@ -183,7 +183,7 @@ std::string usage_table(const json::object& reply) {
                {"PROMPT", true},
                {"CACHED", true},
                {"OUT", true}});
-  const auto add = [&](std::string tenant, std::string model, const json::object& row) {
+  const auto add = [&](std::string_view tenant, std::string_view model, const json::object& row) {
     std::vector<std::string> cells = {one_line(tenant), one_line(model)};
     for (const char* name : {"jobs", "failed", "prompt_tokens", "cached_tokens", "tokens_out"}) {
       cells.push_back(std::to_string(integer_field(row, name)));
