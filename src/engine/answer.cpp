@@ -74,7 +74,7 @@ Answer::Step Answer::next(std::span<const float> logits) {
                     (grammar_ && !grammar_->accept(*token));
   if (grammar_ && grammar_->overrun()) {
     step.failure = fail_field({.field = grammar_->field(),
-                               .constraint = "<= 8192 readings",
+                               .constraint = "fewer readings",
                                .message = "the grammar can read the answer in too many ways"},
                               "write it without alternatives that begin alike and recurse")
                        .error();

@@ -17,6 +17,7 @@
 #include "engine/chat_inputs.h"
 #include "engine/schema_patterns.h"
 #include "engine/tool_text.h"
+#include "protocol/utf8.h"
 
 namespace llorch {
 namespace {
@@ -183,9 +184,8 @@ ChatFormat::ChatFormat(const llama_model* model, const Vocabulary& vocabulary,
   family_ = prompt::family_from(marks, architecture_of(model)).value_or(prompt::Family::raw);
   source_ = prompt::family_name(family_);
   constexpr std::size_t shown_bytes_max = 400;  // what it says may quote all of a template
-  log_event(
-      LogLevel::warn, "engine", "chat_template_unused",
-      {{"reason", std::string_view(refusal_).substr(0, shown_bytes_max)}, {"family", source_}});
+  log_event(LogLevel::warn, "engine", "chat_template_unused",
+            {{"reason", utf8_beginning(refusal_, shown_bytes_max)}, {"family", source_}});
 }
 
 ChatFormat::~ChatFormat() = default;

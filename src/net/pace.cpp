@@ -1,6 +1,5 @@
 #include "net/pace.h"
 
-#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/deferred.hpp>
 #include <utility>
@@ -10,8 +9,7 @@ namespace llorch::net {
 Task<void> Pace::next() {
   // Setting it anew would end the waits of others; once it has expired there are none.
   if (timer_.expiry() <= std::chrono::steady_clock::now()) {
-    const std::chrono::milliseconds more(std::exchange(waiters_, 0) / waiters_a_ms);
-    timer_.expires_after(std::min(least_ + more, most_));
+    timer_.expires_after(pause(std::exchange(waiters_, 0), least_, most_));
   }
   ++waiters_;
   const auto [ended] = co_await timer_.async_wait(asio::as_tuple(asio::deferred));

@@ -2,6 +2,7 @@
 // Threads: the executor's one thread. Lifetime: outlives its waiters.
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 
@@ -11,13 +12,16 @@ namespace llorch::net {
 
 class Pace {
  public:
-  // The more wait together, the longer the pause: a millisecond for each `waiters_a_ms`.
-  static constexpr std::size_t waiters_a_ms = 16;
   Pace(const Executor& executor, std::chrono::milliseconds least, std::chrono::milliseconds most)
       : least_(least),
         most_(most),
         timer_(executor, std::chrono::steady_clock::time_point::min()) {}
 
+  // The more have waited for the last moment, the later the next one: a millisecond for each 16.
+  static std::chrono::milliseconds pause(std::size_t waiters, std::chrono::milliseconds least,
+                                         std::chrono::milliseconds most) {
+    return std::min(least + std::chrono::milliseconds(waiters / 16), most);
+  }
   // Waits for at most `most`: until the moment for which others wait already, if there is one.
   Task<void> next();
 

@@ -230,7 +230,7 @@ void Attempt::show_readers() {
 bool Attempt::is_fast(int frames) {
   const auto now = service_.clock().now();
   const auto since_ms = elapsed_ms(std::exchange(turned_at_, now), now);
-  return !job_->tokens.empty() && (frames > 1 || since_ms < 1.0 * gather_ms_most);
+  return !job_->tokens.empty() && (frames > 1 || since_ms < static_cast<double>(gather_ms_most));
 }
 
 // A reader that takes nothing makes the worker wait, and is no stall of it.

@@ -177,26 +177,38 @@ UpdateJob end_of(const JobRecord& job, WallTime now) {
   return update;
 }
 
+// Written, or refused for good: a job that had ended already keeps its first end, one that is gone
+// has none.
+bool is_settled(const Result<void>& done) {
+  if (done || done.error().code == Code::conflict || done.error().code == Code::job_not_found) {
+    return true;
+  }
+  if (done.error().code != Code::too_large) return false;
+  log_event(LogLevel::warn, "orchestrator", "frames_not_kept", {{"message", done.error().message}});
+  return true;
+}
+
 }  // namespace
 
 void Journal::ended(std::shared_ptr<JobRecord> job) {
   if (job->kind != JobKind::task) return behind(end_of(*job, clock_.wall()));
   flush();
-  // Both or neither, and in this order: once the end is written, the log forgets the frames. A fold
-  // that nobody waited for would be kept, once more for each try.
-  const auto folded =
-      store_.write(FoldFrames{job->id, folded_from_memory(*job)}, [](const Result<void>&) {});
-  if (!folded) return unwritten_ends_.push_back(std::move(job));
-  const auto taken = store_.write(
-      end_of(*job, clock_.wall()), [this, executor = executor_, job](Result<void> done) {
-        // A conflict: it had ended already, and the first end stays.
-        const bool written = done || done.error().code == Code::conflict;
-        asio::post(executor, [this, job, written] {
-          if (!written) return unwritten_ends_.push_back(job);
-          log_.forget(job->id);
-          unlogged_.erase(job->id);
-        });
-      });
+  // A fold that nobody waited for would be kept, once more for each try. Its answer comes before
+  // that of the end, on the same thread.
+  const auto folded = std::make_shared<bool>(false);
+  const auto fold_taken =
+      store_.write(FoldFrames{job->id, folded_from_memory(*job)},
+                   [folded](const Result<void>& done) { *folded = is_settled(done); });
+  if (!fold_taken) return unwritten_ends_.push_back(std::move(job));
+  const auto taken = store_.write(end_of(*job, clock_.wall()),
+                                  [this, executor = executor_, job, folded](Result<void> done) {
+                                    const bool written = *folded && is_settled(done);
+                                    asio::post(executor, [this, job, written] {
+                                      if (!written) return unwritten_ends_.push_back(job);
+                                      log_.forget(job->id);
+                                      unlogged_.erase(job->id);
+                                    });
+                                  });
   if (!taken) unwritten_ends_.push_back(std::move(job));
 }
 

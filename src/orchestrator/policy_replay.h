@@ -15,7 +15,7 @@
 #include "net/asio.h"
 #include "policy/built_in.h"
 #include "policy/replay.h"
-#include "policy/rhai_policy.h"
+#include "policy/rhai_script.h"
 #include "store/store.h"
 
 namespace llorch {

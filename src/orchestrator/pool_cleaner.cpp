@@ -86,7 +86,7 @@ void PoolCleaner::run() {
   }
 }
 
-// All that died in the pool that is due: one command finds them. Empty when it is time to stop.
+// All of one pool whose time has come: one command finds them. Empty when it is time to stop.
 PoolCleaner::Batch PoolCleaner::wait_for_batch(std::unique_lock<std::mutex>& lock) {
   Batch batch;
   while (!stopping_) {
@@ -97,9 +97,11 @@ PoolCleaner::Batch PoolCleaner::wait_for_batch(std::unique_lock<std::mutex>& loc
       posted_.wait_until(lock, first->not_before);
     } else {
       const auto pool = first->pool;
+      const auto now = std::chrono::steady_clock::now();
       std::erase_if(waiting_, [&](const Wanted& wanted) {
-        if (wanted.pool == pool) batch.push_back(wanted);
-        return wanted.pool == pool;
+        const bool due = wanted.pool == pool && wanted.not_before <= now;
+        if (due) batch.push_back(wanted);
+        return due;
       });
       break;
     }
@@ -110,12 +112,17 @@ PoolCleaner::Batch PoolCleaner::wait_for_batch(std::unique_lock<std::mutex>& loc
 // With the lock. Leaves those that were tried often enough.
 void PoolCleaner::put_back(Batch& failed) {
   const auto due = std::chrono::steady_clock::now() + pause_;
-  std::erase_if(failed, [&](Wanted& wanted) {
-    if (++wanted.tries >= limits::cleanup_tries_max) return false;
+  Batch given_up;
+  for (auto& wanted : failed) {
+    const bool again = ++wanted.tries < limits::cleanup_tries_max;
     wanted.not_before = due;
-    waiting_.push_back(std::move(wanted));
-    return true;
-  });
+    if (again) {
+      waiting_.push_back(std::move(wanted));
+    } else {
+      given_up.push_back(std::move(wanted));
+    }
+  }
+  failed = std::move(given_up);
 }
 
 bool PoolCleaner::clean(const std::string& pool) {

@@ -61,7 +61,7 @@ Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock
   task.spec.waited_ms = std::max<Millis>(wall_ms(clock.wall()) - stored.accepted_at_ms, 0);
   task.spec.deadline_at_ms = std::max<Millis>(given - task.spec.waited_ms, 0);
   task.spec.restored = true;
-  task.spec.attempt = stored.attempt + 1;
+  task.spec.attempt = stored.dispatched_at_ms ? stored.attempt + 1 : stored.attempt;
   task.spec.tokenizer_hash = stored.tokenizer_hash;
   task.job->max_tokens = task.spec.max_tokens;
   task.job->request = std::make_unique<JobRequest>(std::move(request->job));

@@ -46,11 +46,11 @@ Result<std::int64_t> last_read(const net::HttpRequest& request) {
 }
 
 // What the reader has had and we have not: frames that a power cut took from the log. What is
-// computed anew need not go on from them.
+// computed anew need not go on from them, so no retry helps.
 std::optional<Error> lost_events(const JobRecord& job, std::int64_t seq) {
   const auto last = job.frames.empty() ? 0 : job.frames.back().seq;
   if (seq <= last) return std::nullopt;
-  return Error{.code = Code::worker_lost,
+  return Error{.code = Code::conflict,
                .message = "event " + std::to_string(seq) +
                           " of this task is not known, the last is " + std::to_string(last),
                .next = "read it again from its beginning, or send the task again"};
@@ -127,7 +127,8 @@ Task<void> task_events_route(Call& call) {
     }
     if (job->closed && job->all_shown()) break;
     // It begins after our restart; its reader comes back with the last id it has had.
-    if (call.service.draining() && job->status == JobStatus::queued) break;
+    const bool waits = job->status == JobStatus::queued && !job->started;
+    if (call.service.draining() && waits) break;
     const bool rung = co_await job->bell.wait_for(milliseconds(limits::sse_comment_ms));
     if (rung) continue;
     auto comment = queued_comment(call.service, *job);

@@ -3,7 +3,6 @@
 #include <cctype>
 #include <utility>
 
-#include "api/auth.h"
 #include "base/limits.h"
 #include "orchestrator/routes.h"
 #include "orchestrator/texts.h"
@@ -42,10 +41,11 @@ Result<void> check_registration(const Registration& told) {
 Result<void> check_address(const Call& call, const Registration& told) {
   for (const auto& [id, other] : call.service.core().workers()) {
     const auto& known = other.registration;
-    const bool same = known.host == told.host && known.port == told.port;
-    if (!same || id == told.worker_id || other.external) continue;
-    const auto allowed = call.service.worker_owners().check(id, call.identity);
-    if (!allowed && other.status == WorkerStatus::healthy) return allowed;
+    const bool same = known.host == told.host && known.port == told.port && !other.external;
+    if (!same || id == told.worker_id || other.status != WorkerStatus::healthy) continue;
+    const auto allowed = call.service.worker_owners().may_claim(
+        id, call.identity, call.service.keys(), wall_ms(call.service.clock().wall()));
+    if (!allowed) return allowed;
   }
   return {};
 }

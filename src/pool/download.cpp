@@ -202,8 +202,7 @@ class Attempt {
   Result<void> take_body(std::span<const std::byte> bytes) {
     if (!taking_) return {};
     if (total_ > 0 && bytes.size() > total_ - std::min(total_, part_.size_bytes())) {
-      // What is here of it is as wrong.
-      if (const auto emptied = part_.restart(); !emptied) return emptied;
+      part_.discard();  // what is here of it is as wrong
       return fail(Code::conflict,
                   fmt::format("{}: more bytes came than the {} that were promised",
                               request_.target.filename().string(), total_),

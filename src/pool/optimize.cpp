@@ -414,11 +414,14 @@ CatalogEntry with_original_files(const PoolContext& context, CatalogEntry entry)
 
 void remove_variants(const PoolContext& context, const CatalogEntry& original) {
   const auto folder = variants_folder(context.root, original.id);
+  const auto first = model_path(context.root, original);
   for (const auto& name : context.files.list(folder).value_or(std::vector<std::string>{})) {
     const bool ours =
         name.ends_with(".gguf") || name.ends_with(".part") || name == "optimized.json";
-    // Whoever registered a file of this folder keeps it.
-    const bool kept = stored_path(context.root, folder / name) == original.path;
+    // Whoever registered a file of this folder as an original keeps it.
+    const bool kept =
+        first.parent_path() == folder &&
+        (name == first.filename() || std::ranges::count(original.extra_files, name) > 0);
     if (ours && !kept) (void)context.files.remove(folder / name);
   }
   (void)context.files.remove(folder);

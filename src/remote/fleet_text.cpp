@@ -103,6 +103,20 @@ std::string decision_text(const json::object& decision) {
          external;
 }
 
+std::string times_line(const json::object& times) {
+  constexpr std::pair<std::string_view, std::string_view> spans[] = {
+      {"waited", "waited"},
+      {"to_first_token", "to the first token"},
+      {"decode", "decode"},
+      {"client_stalled", "client stalled"}};
+  std::string line = "\nTime in ms:";
+  for (const auto& [name, words] : spans) {
+    if (!times.contains(name)) continue;
+    line += fmt::format("{} {} {}", line.back() == ':' ? "" : ",", words, ms_text(times, name));
+  }
+  return line + "\n";
+}
+
 }  // namespace
 
 std::string jobs_table(const json::object& reply, WallTime now) {
@@ -258,24 +272,6 @@ std::string replay_text(const json::object& reply, const std::string& script) {
   if (examples.size() > shown_max) text += "More of them: --json\n";
   return text;
 }
-
-namespace {
-
-std::string times_line(const json::object& times) {
-  constexpr std::pair<std::string_view, std::string_view> spans[] = {
-      {"waited", "waited"},
-      {"to_first_token", "to the first token"},
-      {"decode", "decode"},
-      {"client_stalled", "client stalled"}};
-  std::string line = "\nTime in ms:";
-  for (const auto& [name, words] : spans) {
-    if (!times.contains(name)) continue;
-    line += fmt::format("{} {} {}", line.back() == ':' ? "" : ",", words, ms_text(times, name));
-  }
-  return line + "\n";
-}
-
-}  // namespace
 
 std::string explain_text(const json::object& reply) {
   const auto& job = object_field(reply, "job");

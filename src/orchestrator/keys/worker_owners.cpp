@@ -14,15 +14,19 @@ std::string owner_of(const Identity& by) {
 
 }  // namespace
 
+Result<void> WorkerOwners::may_claim(const std::string& worker_id, const Identity& by,
+                                     const KeyRing& keys, std::int64_t wall_ms) const {
+  const auto known = owner(worker_id);
+  if (!keys.is_on() || by.is_admin() || !known || *known == owner_of(by)) return {};
+  const bool lapsed = !known->empty() && !keys.is_usable(*known, wall_ms);
+  return lapsed ? Result<void>{} : fail_foreign(worker_id, by);
+}
+
 Result<void> WorkerOwners::claim(const std::string& worker_id, const Identity& by,
                                  const KeyRing& keys, std::int64_t wall_ms) {
-  if (!keys.is_on()) return {};
-  const auto [owner, fresh] = owners_.try_emplace(worker_id, owner_of(by));
-  if (fresh || owner->second == owner_of(by)) return {};
-  const bool lapsed = !owner->second.empty() && !keys.is_usable(owner->second, wall_ms);
-  if (!by.is_admin() && !lapsed) return fail_foreign(worker_id, by);
-  owner->second = owner_of(by);
-  return {};
+  auto allowed = may_claim(worker_id, by, keys, wall_ms);
+  if (allowed && keys.is_on()) owners_.insert_or_assign(worker_id, owner_of(by));
+  return allowed;
 }
 
 std::optional<std::string> WorkerOwners::owner(const std::string& worker_id) const {

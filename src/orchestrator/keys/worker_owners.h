@@ -17,6 +17,8 @@ class WorkerOwners {
  public:
   // A registration: an admin, or the owner's key, or any once the owner's key counts no more.
   // Errors: forbidden (the id is another's).
+  Result<void> may_claim(const std::string& worker_id, const Identity& by, const KeyRing& keys,
+                         std::int64_t wall_ms) const;
   Result<void> claim(const std::string& worker_id, const Identity& by, const KeyRing& keys,
                      std::int64_t wall_ms);
   // A beat or a farewell. Errors: forbidden.
