@@ -90,14 +90,14 @@ void PoolCleaner::run() {
 PoolCleaner::Batch PoolCleaner::wait_for_batch(std::unique_lock<std::mutex>& lock) {
   Batch batch;
   while (!stopping_) {
+    const auto now = std::chrono::steady_clock::now();
     const auto first = std::ranges::min_element(waiting_, {}, &Wanted::not_before);
     if (first == waiting_.end()) {
       posted_.wait(lock);
-    } else if (first->not_before > std::chrono::steady_clock::now()) {
+    } else if (first->not_before > now) {
       posted_.wait_until(lock, first->not_before);
     } else {
       const auto pool = first->pool;
-      const auto now = std::chrono::steady_clock::now();
       std::erase_if(waiting_, [&](const Wanted& wanted) {
         const bool due = wanted.pool == pool && wanted.not_before <= now;
         if (due) batch.push_back(wanted);

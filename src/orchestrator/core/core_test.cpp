@@ -1,5 +1,6 @@
 #include "orchestrator/core/core.h"
 
+#include <functional>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
@@ -353,35 +354,29 @@ TEST_F(CoreTest, PlacesARestoredJobWhoseTokenizerWasNotNoted) {
   EXPECT_EQ(where(tell(JobSubmitted{restored}, 0)), "a");
 }
 
-class RejectingPolicy final : public Policy {
+// Answers for each job alone, whatever workers there are.
+class PerJobPolicy final : public Policy {
  public:
-  Placement schedule_job(const PolicyJob&, std::span<const PolicyWorker>) override {
-    return {.kind = Placement::Kind::reject, .worker = 0, .reason = "not today", .decided_by = ""};
-  }
-  Admission should_admit(const PolicyJob&, std::int64_t) override { return {}; }
-  std::optional<bool> should_retry(const PolicyJob&, std::uint32_t, const PolicyError&) override {
-    return std::nullopt;
-  }
-};
-
-class BatchWaits final : public Policy {
- public:
+  explicit PerJobPolicy(std::function<Placement::Kind(const PolicyJob&)> kind_of)
+      : kind_of_(std::move(kind_of)) {}
   Placement schedule_job(const PolicyJob& job, std::span<const PolicyWorker>) override {
-    const bool waits = job.priority == Priority::batch;
-    return {.kind = waits ? Placement::Kind::wait : Placement::Kind::worker,
-            .worker = 0,
-            .reason = {},
-            .decided_by = {}};
+    return {.kind = kind_of_(job), .worker = 0, .reason = "not today", .decided_by = ""};
   }
   Admission should_admit(const PolicyJob&, std::int64_t) override { return {}; }
   std::optional<bool> should_retry(const PolicyJob&, std::uint32_t, const PolicyError&) override {
     return std::nullopt;
   }
+
+ private:
+  std::function<Placement::Kind(const PolicyJob&)> kind_of_;
 };
 
 // Sixteen jobs that a script made wait were asked about in each pass, and nobody behind them.
 TEST_F(CoreTest, JobsThatAScriptMakesWaitHoldUpNoOthers) {
-  BatchWaits policy;
+  PerJobPolicy policy([](const PolicyJob& asked) {
+    const bool waits = asked.priority == Priority::batch;
+    return waits ? Placement::Kind::wait : Placement::Kind::worker;
+  });
   core_ = std::make_unique<Core>(CoreOptions{.queue_capacity = -1, .queue_timeout_ms = 900'000},
                                  policy);
   add_worker("a");
@@ -402,7 +397,7 @@ TEST_F(CoreTest, JobsThatAScriptMakesWaitHoldUpNoOthers) {
 
 // The job is gone while it is being submitted: nothing of it may be looked at afterwards.
 TEST_F(CoreTest, EndsAJobThatAPolicyRefusesAtItsPlacement) {
-  RejectingPolicy policy;
+  PerJobPolicy policy([](const PolicyJob&) { return Placement::Kind::reject; });
   core_ = std::make_unique<Core>(CoreOptions{.queue_capacity = 1}, policy);
   add_worker("a");
   const auto ended = tell(JobSubmitted{job("1")}, 0);
