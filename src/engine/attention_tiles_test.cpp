@@ -1,5 +1,5 @@
-// third_party/patches/0004 and 0005: attention computed in tiles leaves out no row and lets no row
-// see what its mask hides, whatever the threads share.
+// third_party/patches/0004, 0005 and 0009: attention leaves out no row and lets no row see what its
+// mask hides, whatever the threads share; a few rows have the bits of the plain loop.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -15,6 +15,7 @@ namespace llorch {
 namespace {
 
 constexpr std::int64_t width = 64, heads = 9, key_heads = 3, cells = 200;
+constexpr float scale = 0.125F;
 
 struct Attention {
   std::vector<float> queries, keys, values, result;  // result: [rows][heads][width]
@@ -60,7 +61,7 @@ Attention attend(std::int64_t rows, int threads) {
     }
   }
   auto* const mask = causal_mask(context.get(), rows);
-  auto* const out = ggml_flash_attn_ext(context.get(), q, k, v, mask, 0.125F, 0, 0);
+  auto* const out = ggml_flash_attn_ext(context.get(), q, k, v, mask, scale, 0, 0);
   auto* const graph = ggml_new_graph(context.get());
   ggml_build_forward_expand(graph, out);
   EXPECT_EQ(ggml_graph_compute_with_ctx(context.get(), graph, threads), GGML_STATUS_SUCCESS);
@@ -79,7 +80,7 @@ std::vector<double> expected(const Attention& of, std::int64_t rows, std::int64_
     const auto at = first + cell * width;
     double score = 0;
     for (std::size_t i = 0; i < width; ++i) score += query[i] * of.keys[at + i];
-    const auto weight = std::exp(score * 0.125);
+    const auto weight = std::exp(score * scale);
     total += weight;
     for (std::size_t i = 0; i < width; ++i) sums[i] += weight * of.values[at + i];
   }
@@ -111,6 +112,59 @@ TEST(AttentionTiles, GiveARowTheSameBitsInAFullTileAndInOneOfItsOwn) {
   const std::vector<float> same(among.begin() + at, among.begin() + at + size);
   EXPECT_EQ(one, same);
 }
+
+#if defined(__x86_64__)
+std::vector<ggml_fp16_t> halves_of(const float* values) {
+  std::vector<ggml_fp16_t> halves(width);
+  ggml_fp32_to_fp16_row(values, halves.data(), width);
+  return halves;
+}
+
+// The plain loop of ggml-cpu for one row of one head: its sums lie in memory in half precision.
+std::vector<float> by_the_plain_loop(const Attention& of, std::int64_t rows, std::int64_t row,
+                                     std::int64_t head) {
+  const auto* const dot = ggml_get_type_traits_cpu(GGML_TYPE_F16);
+  const auto query = halves_of(&of.queries[static_cast<std::size_t>((head * rows + row) * width)]);
+  const auto first = static_cast<std::size_t>(head / (heads / key_heads) * cells * width);
+  std::vector<float> sums(width);
+  float total = 0;
+  float most = -INFINITY;
+  const auto half = [](float value) { return ggml_fp16_to_fp32(ggml_fp32_to_fp16(value)); };
+  for (std::size_t cell = 0; cell < static_cast<std::size_t>(visible(row)); ++cell) {
+    const auto at = first + cell * width;
+    float score = 0;
+    dot->vec_dot(width, &score, 0, halves_of(&of.keys[at]).data(), 0, query.data(), 0, 1);
+    score *= scale;
+    const float shrunk = score > most ? std::exp(most - score) : 1.0F;
+    const float weight = score > most ? 1.0F : std::exp(score - most);
+    most = std::max(most, score);
+    for (std::size_t i = 0; i < width; ++i) {
+      if (shrunk != 1.0F) sums[i] = half(sums[i] * shrunk);
+      sums[i] = half(std::fma(of.values[at + i], weight, sums[i]));
+    }
+    total = std::fma(total, shrunk, weight);
+  }
+  for (auto& sum : sums) sum *= 1.0F / total;
+  return sums;
+}
+
+TEST(AttentionRows, HaveTheBitsOfThePlainLoop) {
+  for (const std::int64_t rows : {1, 2, 9, 63}) {
+    for (const int threads : {1, 2, 3}) {
+      const auto made = attend(rows, threads);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        for (std::int64_t head = 0; head < heads; ++head) {
+          const auto at = static_cast<std::ptrdiff_t>((row * heads + head) * width);
+          const std::vector<float> told(made.result.begin() + at, made.result.begin() + at + width);
+          ASSERT_EQ(told, by_the_plain_loop(made, rows, row, head))
+              << "row " << row << " of " << rows << ", head " << head << ", " << threads
+              << " threads";
+        }
+      }
+    }
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace llorch

@@ -1,4 +1,4 @@
-// third_party/patches/0001: the kernel for Q4_1 gives the bits of the plain dot product.
+// third_party/patches/0001: the kernels for Q4_1 and Q8_0 give the bits of the plain dot product.
 #include <cstdint>
 #include <ggml-cpu.h>
 #include <ggml.h>
@@ -21,6 +21,7 @@ std::vector<float> random_floats(std::size_t count, std::uint64_t seed) {
 
 // Shape: weights [rows][width], inputs [columns][width]; the result is [columns][rows].
 struct Product {
+  ggml_type type;
   std::int64_t width, rows, columns;
   std::vector<float> by_matrix, by_dot;
 };
@@ -29,12 +30,12 @@ void multiply(Product& product, int threads) {
   const auto context = ggml_scratch();
   const auto cells = [](std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); };
   auto* const weights =
-      ggml_new_tensor_2d(context.get(), GGML_TYPE_Q4_1, product.width, product.rows);
+      ggml_new_tensor_2d(context.get(), product.type, product.width, product.rows);
   auto* const inputs =
       ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, product.width, product.columns);
   const auto weight_values = random_floats(cells(product.width, product.rows), 1);
   const auto input_values = random_floats(cells(product.width, product.columns), 2);
-  ggml_quantize_chunk(GGML_TYPE_Q4_1, weight_values.data(), weights->data, 0, product.rows,
+  ggml_quantize_chunk(product.type, weight_values.data(), weights->data, 0, product.rows,
                       product.width, nullptr);
   std::copy(input_values.begin(), input_values.end(), ggml_get_data_f32(inputs));
   auto* const result = ggml_mul_mat(context.get(), weights, inputs);
@@ -44,7 +45,7 @@ void multiply(Product& product, int threads) {
   const auto* const out = ggml_get_data_f32(result);
   product.by_matrix.assign(out, out + cells(product.rows, product.columns));
 
-  const auto* const traits = ggml_get_type_traits_cpu(GGML_TYPE_Q4_1);
+  const auto* const traits = ggml_get_type_traits_cpu(product.type);
   const auto* const other = ggml_get_type_traits_cpu(traits->vec_dot_type);
   std::vector<char> row(ggml_row_size(traits->vec_dot_type, product.width));
   product.by_dot.resize(product.by_matrix.size());
@@ -60,17 +61,32 @@ void multiply(Product& product, int threads) {
   }
 }
 
+void expect_the_bits_of_the_dot_product(ggml_type type, std::int64_t width, std::int64_t rows,
+                                        std::int64_t columns) {
+  Product product{.type = type,
+                  .width = width,
+                  .rows = rows,
+                  .columns = columns,
+                  .by_matrix = {},
+                  .by_dot = {}};
+  multiply(product, 1 + static_cast<int>((rows + columns) % 3));
+  EXPECT_EQ(product.by_matrix, product.by_dot) << ggml_type_name(type) << ", " << width << " wide, "
+                                               << rows << " rows, " << columns << " columns";
+}
+
 // Widths: one block, less than a panel of the kernel, one, one and a part, two.
-TEST(Q41Kernel, GivesTheBitsOfTheDotProduct) {
-  for (const std::int64_t width : {32, 576, 768, 832, 1536}) {
-    for (const std::int64_t rows : {1, 7, 8, 9, 31, 64}) {
-      for (const std::int64_t columns : {1, 2, 3, 4, 5, 8, 13, 31, 32, 33, 70}) {
-        Product product{
-            .width = width, .rows = rows, .columns = columns, .by_matrix = {}, .by_dot = {}};
-        multiply(product, 1 + static_cast<int>(columns % 2));
-        EXPECT_EQ(product.by_matrix, product.by_dot)
-            << width << " wide, " << rows << " rows, " << columns << " columns";
+TEST(ExactGemm, GivesTheBitsOfTheDotProduct) {
+  for (const auto type : {GGML_TYPE_Q4_1, GGML_TYPE_Q8_0}) {
+    for (const std::int64_t width : {32, 576, 768, 832, 1536}) {
+      for (const std::int64_t rows : {1, 2, 7, 8, 9, 12, 31, 64}) {
+        for (const std::int64_t columns : {1, 2, 3, 4, 5, 6, 7, 8, 13, 31, 32, 33, 70}) {
+          expect_the_bits_of_the_dot_product(type, width, rows, columns);
+        }
       }
+    }
+    // More blocks in a row than the kernel has room for.
+    for (const std::int64_t columns : {1, 2, 9}) {
+      expect_the_bits_of_the_dot_product(type, 33'024, 9, columns);
     }
   }
 }
