@@ -43,5 +43,12 @@ class Failures(unittest.TestCase):
         self.assertEqual(compare.failures([one, one]), ["llorch, single: 4 x timeout"])
 
 
+class Equality(unittest.TestCase):
+    def test_counts_equal_answers_and_names_the_others(self):
+        self.assertEqual(compare.said_equal(["a", "b"], [[1, 2], [3]], [[1, 2], [3]]), "2 of 2")
+        self.assertEqual(compare.said_equal(["a", "b"], [[1, 2], [3]], [[1, 2], [3, 4]]),
+                         "1 of 2 (not 'b')")
+
+
 if __name__ == "__main__":
     unittest.main()
