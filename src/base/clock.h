@@ -19,6 +19,10 @@ inline SteadyTime steady_now() {
 inline WallTime wall_time(std::int64_t ms) {
   return WallTime(std::chrono::milliseconds(ms));
 }
+// Milliseconds since 1970.
+inline std::int64_t unix_ms(WallTime time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
 
 class Clock {
  public:

@@ -30,7 +30,9 @@ inline constexpr std::int64_t worker_tail_ms = 200;        // what follows the l
 inline constexpr std::int64_t probe_wait_ms = 2'000;       // /health answers in 5
 inline constexpr std::int64_t external_probe_ms = 5'000;   // a list of models across the world
 inline constexpr std::int64_t external_tokens_max = 1'048'576;  // of one answer, as it tells them
-inline constexpr std::size_t workers_max = 4'096;               // registered at once
+// Of a job that may go on to the end of the context: more than any context served in practice.
+inline constexpr std::int64_t answer_tokens_max = 16'777'216;
+inline constexpr std::size_t workers_max = 4'096;  // registered at once
 
 // Orchestrator: keys
 inline constexpr std::size_t keys_max = 4'096;      // revoked ones too; all are in memory

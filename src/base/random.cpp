@@ -81,9 +81,8 @@ std::string random_uuid() {
 }
 
 std::string time_ordered_hex(WallTime at) {
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch());
-  return fmt::format("{:012x}", static_cast<std::uint64_t>(ms.count()) & 0xffff'ffff'ffff) +
-         random_hex(20);
+  const auto ms = static_cast<std::uint64_t>(unix_ms(at));
+  return fmt::format("{:012x}", ms & 0xffff'ffff'ffff) + random_hex(20);
 }
 
 std::string time_ordered_uuid(WallTime at) {

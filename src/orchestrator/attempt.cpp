@@ -31,9 +31,6 @@ Error as_told(Error error, Failure failure, const std::string& worker_id) {
           .message = "worker " + worker_id + " refused the job: " + error.message};
 }
 
-// Of a job that may go on to the end of the context: more than any context served in practice.
-constexpr std::int64_t tokens_most = std::int64_t{1} << 24;
-
 }  // namespace
 
 class Attempt {
@@ -312,7 +309,7 @@ void Attempt::take_tokens(const RelayFrame& frame, const StreamPosition& positio
                                  ", want " + std::to_string(expected - 1)});
   }
   // What does not end would be kept for ever.
-  const auto most = job_->max_tokens > 0 ? job_->max_tokens : tokens_most;
+  const auto most = job_->max_tokens > 0 ? job_->max_tokens : limits::answer_tokens_max;
   if (expected > most) {
     return fail_with(Failure::backend, {.code = Code::backend_error,
                                         .message = "the worker's stream has more than the " +

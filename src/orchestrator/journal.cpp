@@ -19,14 +19,10 @@ static_assert(static_cast<int>(StoredJob::Status::cancelled) ==
               static_cast<int>(JobStatus::cancelled));
 
 std::optional<std::int64_t> known_ms(const std::optional<WallTime>& time) {
-  return time ? std::optional(wall_ms(*time)) : std::nullopt;
+  return time ? std::optional(unix_ms(*time)) : std::nullopt;
 }
 
 }  // namespace
-
-std::int64_t wall_ms(WallTime time) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
 
 std::string sha256_of(std::string_view text) {
   Sha256 hash;
@@ -67,7 +63,7 @@ Task<Result<void>> Journal::accept(const JobRecord& job, std::string body,
   stored.idempotency_hash = idempotency_key.empty() ? "" : stored.body_sha256;
   stored.idempotency_key = std::move(idempotency_key);
   stored.body = std::move(body);
-  stored.accepted_at_ms = wall_ms(job.accepted_wall);
+  stored.accepted_at_ms = unix_ms(job.accepted_wall);
   stored.correlation_id = job.correlation_id;
   StoreWrite write = InsertJob{std::move(stored)};
   co_return co_await commit(std::move(write));
@@ -88,7 +84,7 @@ void Journal::begun(const JobRecord& job) {
   stored.model = job.model;
   stored.tenant = job.tenant;
   stored.priority = wire_name(job.priority);
-  stored.accepted_at_ms = wall_ms(job.accepted_wall);
+  stored.accepted_at_ms = unix_ms(job.accepted_wall);
   stored.dispatched_at_ms = known_ms(job.dispatched_wall);
   stored.worker_id = job.worker_id;
   stored.attempt = job.attempt;
@@ -164,7 +160,7 @@ UpdateJob end_of(const JobRecord& job, WallTime now) {
                    .attempt = job.attempt,
                    .dispatched_at_ms = known_ms(job.dispatched_wall),
                    .first_token_at_ms = known_ms(job.first_token_wall),
-                   .ended_at_ms = wall_ms(job.ended_wall.value_or(now)),
+                   .ended_at_ms = unix_ms(job.ended_wall.value_or(now)),
                    .prompt_tokens = job.prompt_tokens,
                    .cached_tokens = job.cached_tokens,
                    .tokens_out = static_cast<std::int64_t>(job.tokens.size())};
@@ -223,7 +219,7 @@ void Journal::try_again() {
 void Journal::decided(const JobId& id, std::uint32_t attempt, std::string json) {
   behind(AppendDecision{{.job_id = id,
                          .attempt = attempt,
-                         .at_ms = wall_ms(clock_.wall()),
+                         .at_ms = unix_ms(clock_.wall()),
                          .json = std::move(json)}});
 }
 
@@ -251,7 +247,7 @@ UpsertWorker row_of(const WorkerState& worker, const std::optional<std::string>&
   stored.model = told.model;
   stored.backend = told.backend;
   stored.status = static_cast<StoredWorker::Status>(worker.status);
-  stored.last_health_check_ms = stored.registered_at_ms = wall_ms(now);
+  stored.last_health_check_ms = stored.registered_at_ms = unix_ms(now);
   stored.metadata_json = metadata_of(worker, owner);
   return {std::move(stored)};
 }
@@ -278,7 +274,7 @@ Task<Result<void>> Journal::key_changed(StoredKey key) {
 }
 
 void Journal::forget_old() {
-  behind(DeleteOlder{.before_ms = wall_ms(clock_.wall()) - limits::jobs_kept_ms,
+  behind(DeleteOlder{.before_ms = unix_ms(clock_.wall()) - limits::jobs_kept_ms,
                      .decisions_max = limits::decisions_max});
 }
 

@@ -92,8 +92,6 @@ class Journal {
   SteadyTime tried_at_;
 };
 
-// Milliseconds since 1970.
-std::int64_t wall_ms(WallTime time);
 std::string sha256_of(std::string_view text);
 
 // At a start, before the first request; blocks. What was registered and what had not ended.

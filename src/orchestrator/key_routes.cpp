@@ -11,7 +11,7 @@ namespace llorch {
 namespace {
 
 std::int64_t wall_now_ms(const Call& call) {
-  return wall_ms(call.service.clock().wall());
+  return unix_ms(call.service.clock().wall());
 }
 
 std::string_view status_of(const StoredKey& row, std::int64_t now_ms) {

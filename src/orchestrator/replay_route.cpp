@@ -12,7 +12,7 @@ namespace llorch {
 namespace {
 
 Result<ReplayRequest> replay_request(const Orchestrator& service, std::string_view query) {
-  const auto now_ms = wall_ms(service.clock().wall());
+  const auto now_ms = unix_ms(service.clock().wall());
   constexpr std::int64_t day_ms = 86'400'000;
   ReplayRequest request{.script = {},
                         .since_ms = now_ms - day_ms,

@@ -58,7 +58,7 @@ Result<Restored::Task> restore_task(const Executor& executor, const Clock& clock
   task.spec = spec_of(*task.job, request->job, "execute");
   task.spec.session_id = request->session_id;
   // Time has passed while nobody was there; the deadline is of the acceptance.
-  task.spec.waited_ms = std::max<Millis>(wall_ms(clock.wall()) - stored.accepted_at_ms, 0);
+  task.spec.waited_ms = std::max<Millis>(unix_ms(clock.wall()) - stored.accepted_at_ms, 0);
   task.spec.deadline_at_ms = std::max<Millis>(given - task.spec.waited_ms, 0);
   task.spec.restored = true;
   task.spec.attempt = stored.dispatched_at_ms ? stored.attempt + 1 : stored.attempt;
@@ -151,7 +151,7 @@ void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame) {
 
 Result<Restored> restore(const Executor& executor, const Clock& clock, Store& store, EventLog& log,
                          Millis job_timeout_ms) {
-  const auto ended = store.write(EndAbandoned{.ended_at_ms = wall_ms(clock.wall()),
+  const auto ended = store.write(EndAbandoned{.ended_at_ms = unix_ms(clock.wall()),
                                               .error_code = std::string(wire_name(Code::internal)),
                                               .error_message = "orchestratord was restarted"});
   if (!ended) return fail(ended.error());

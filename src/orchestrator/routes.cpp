@@ -98,7 +98,7 @@ Result<Identity> admit(const Call& call, Role role) {
     if (!named) return fail(named.error());
     return Identity{};
   }
-  auto identity = service.keys().identify(caller.authorization, wall_ms(service.clock().wall()));
+  auto identity = service.keys().identify(caller.authorization, unix_ms(service.clock().wall()));
   if (!identity) return identity;
   if (const auto may = identity->may_call(role); !may) return fail(may.error());
   return identity;

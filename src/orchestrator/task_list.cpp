@@ -7,7 +7,7 @@ namespace llorch {
 namespace {
 
 JobPlace place_of(const JobRecord& job) {
-  return {wall_ms(job.accepted_wall), job.id};
+  return {unix_ms(job.accepted_wall), job.id};
 }
 
 bool fits(const JobRecord& job, const JobFilter& filter) {

@@ -38,10 +38,6 @@ std::optional<std::int64_t> span_ms(std::string_view text) {
   return std::nullopt;
 }
 
-std::int64_t ms_of(WallTime time) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
-
 void read_field(JobFilter& filter, const QueryField& field, std::int64_t now_ms,
                 Violations& violations) {
   const auto& [name, value] = field;
@@ -116,7 +112,7 @@ std::optional<JobPlace> place_in(std::string_view cursor) {
 std::optional<std::int64_t> since_ms_of(std::string_view text, std::int64_t now_ms) {
   if (const auto ago = span_ms(text)) return std::max<std::int64_t>(now_ms - *ago, 0);
   const auto time = parse_rfc3339(text);
-  return time ? std::optional(ms_of(*time)) : std::nullopt;
+  return time ? std::optional(unix_ms(*time)) : std::nullopt;
 }
 
 }  // namespace llorch

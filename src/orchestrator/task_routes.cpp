@@ -133,7 +133,7 @@ Task<void> submit_task_route(Call& call) {
 
 Task<void> list_tasks_route(Call& call) {
   auto filter =
-      parse_task_query(call.exchange.request().query, wall_ms(call.service.clock().wall()));
+      parse_task_query(call.exchange.request().query, unix_ms(call.service.clock().wall()));
   if (filter) filter = narrowed(call.identity, std::move(*filter));
   if (!filter) co_return co_await reply_error(call, filter.error());
   const auto page = co_await task_page(call.service, *filter);

@@ -57,7 +57,7 @@ std::string usage_text(const std::vector<StoredUsage>& rows, WallTime since) {
 
 Task<void> usage_route(Call& call) {
   const auto since_ms =
-      since_in(call.exchange.request().query, wall_ms(call.service.clock().wall()));
+      since_in(call.exchange.request().query, unix_ms(call.service.clock().wall()));
   if (!since_ms) {
     const auto wrong =
         fail_field({.field = "since",

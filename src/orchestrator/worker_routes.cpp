@@ -44,7 +44,7 @@ Result<void> check_address(const Call& call, const Registration& told) {
     const bool same = known.host == told.host && known.port == told.port && !other.external;
     if (!same || id == told.worker_id || other.status != WorkerStatus::healthy) continue;
     const auto allowed = call.service.worker_owners().may_claim(
-        id, call.identity, call.service.keys(), wall_ms(call.service.clock().wall()));
+        id, call.identity, call.service.keys(), unix_ms(call.service.clock().wall()));
     if (!allowed) return allowed;
   }
   return {};
@@ -76,7 +76,7 @@ Task<void> register_route(Call& call) {
     co_return co_await reply_error(call, free.error());
   }
   const auto claimed = call.service.worker_owners().claim(id, call.identity, call.service.keys(),
-                                                          wall_ms(call.service.clock().wall()));
+                                                          unix_ms(call.service.clock().wall()));
   if (!claimed) co_return co_await reply_error(call, claimed.error());
   call.service.forgot_cache_of(id);
   call.service.tell(WorkerRegistered{.registration = std::move(*registration)});

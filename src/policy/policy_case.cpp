@@ -14,8 +14,7 @@ void read_now(FieldReader& fields, PolicyCase& into) {
   const auto text = fields.text("now", record_text);
   if (!text) return;
   if (const auto time = parse_rfc3339(*text)) {
-    using namespace std::chrono;
-    into.now_ms = duration_cast<milliseconds>(time->time_since_epoch()).count();
+    into.now_ms = unix_ms(*time);
   } else {
     fields.add("now", "time", "must be a time such as 2026-01-05T09:30:00Z");
   }

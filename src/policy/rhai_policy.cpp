@@ -10,11 +10,6 @@ namespace {
 
 constexpr std::string_view component = "policy";
 
-std::int64_t wall_ms(const Clock& clock) {
-  using namespace std::chrono;
-  return duration_cast<milliseconds>(clock.wall().time_since_epoch()).count();
-}
-
 // "orchestration.rhai:3:5: Unexpected token"
 std::string located(const std::string& name, const ScriptFault& fault) {
   std::string text = name;
@@ -70,7 +65,7 @@ Result<std::unique_ptr<RhaiPolicy>> RhaiPolicy::load(std::string_view source, co
   if (wanted.time_ms < 1 || wanted.time_ms > limits::policy_time_ms_max) {
     return refuse_limit("policy time_ms", limits::policy_time_ms_max);
   }
-  auto compiled = RhaiScript::compile(source, wanted, wall_ms(clock));
+  auto compiled = RhaiScript::compile(source, wanted, unix_ms(clock.wall()));
   if (!options.is_silent) write_log(options.name, {}, compiled.log);
   if (!compiled.value) return refuse(options.name, compiled.value.error());
   if (!options.turns) options.turns = std::make_shared<PlacementTurns>();
@@ -83,7 +78,7 @@ template <class Ask>
 std::optional<ScriptAnswer> RhaiPolicy::ask(std::string_view hook, const PolicyJob& job, Ask call) {
   if (is_resting()) return std::nullopt;
   const auto start = std::chrono::steady_clock::now();
-  auto outcome = call(wall_ms(clock_));
+  auto outcome = call(unix_ms(clock_.wall()));
   if (!outcome.log.empty() && !options_.is_silent) write_log(options_.name, job.id, outcome.log);
   if (outcome.value) return std::move(*outcome.value);
   const auto took_ms = elapsed_ms(start, std::chrono::steady_clock::now());
