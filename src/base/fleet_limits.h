@@ -37,7 +37,8 @@ inline constexpr std::size_t workers_max = 4'096;  // registered at once
 // Orchestrator: keys
 inline constexpr std::size_t keys_max = 4'096;      // revoked ones too; all are in memory
 inline constexpr std::size_t key_models_max = 256;  // of one allow-list
-inline constexpr std::int64_t key_lifetime_s_max = 315'360'000;           // ten years
+inline constexpr std::int64_t key_lifetime_s_max = 315'360'000;  // ten years
+inline constexpr std::int64_t charges_restored_ms = 600'000;     // debts are seldom of more minutes
 inline constexpr std::int64_t key_tokens_per_minute_max = 1'000'000'000;  // a thousand fast cards
 inline constexpr std::size_t allowed_names_max = 64;  // hosts, and origins: compared one by one
 inline constexpr int preflight_kept_s = 600;          // a browser asks again after a change

@@ -62,6 +62,7 @@ Task<Result<void>> Journal::accept(const JobRecord& job, std::string body,
   stored.body_sha256 = sha256_of(body);
   stored.idempotency_hash = idempotency_key.empty() ? "" : stored.body_sha256;
   stored.idempotency_key = std::move(idempotency_key);
+  stored.key_id = job.key_id;
   stored.body = std::move(body);
   stored.accepted_at_ms = unix_ms(job.accepted_wall);
   stored.correlation_id = job.correlation_id;
@@ -89,6 +90,7 @@ void Journal::begun(const JobRecord& job) {
   stored.worker_id = job.worker_id;
   stored.attempt = job.attempt;
   stored.correlation_id = job.correlation_id;
+  stored.key_id = job.key_id;
   behind(InsertJob{std::move(stored)});
 }
 

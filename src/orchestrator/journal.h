@@ -103,6 +103,7 @@ struct Restored {
   };
   std::vector<Worker> workers;
   std::vector<StoredKey> keys;
+  std::vector<StoredCharge> charges;  // of what ended lately
   struct Task {
     std::shared_ptr<JobRecord> job;
     JobSpec spec;

@@ -109,6 +109,7 @@ std::shared_ptr<JobRecord> record_of(const Executor& executor, const StoredJob& 
   job->id = stored.job_id;
   job->kind = kind_of(stored.route);
   job->correlation_id = stored.correlation_id;
+  job->key_id = stored.key_id;
   job->model = stored.model;
   job->tenant = stored.tenant;
   job->priority = stored.priority == "batch" ? Priority::batch : Priority::interactive;
@@ -151,7 +152,8 @@ void take_frame(JobRecord& job, std::int64_t seq, std::string_view frame) {
 
 Result<Restored> restore(const Executor& executor, const Clock& clock, Store& store, EventLog& log,
                          Millis job_timeout_ms) {
-  const auto ended = store.write(EndAbandoned{.ended_at_ms = unix_ms(clock.wall()),
+  const auto now_ms = unix_ms(clock.wall());
+  const auto ended = store.write(EndAbandoned{.ended_at_ms = now_ms,
                                               .error_code = std::string(wire_name(Code::internal)),
                                               .error_message = "orchestratord was restarted"});
   if (!ended) return fail(ended.error());
@@ -160,10 +162,14 @@ Result<Restored> restore(const Executor& executor, const Clock& clock, Store& st
   if (!workers) return fail(workers.error());
   auto keys = store.read_now([](StoreReader& reader) { return reader.keys(); });
   if (!keys) return fail(keys.error());
+  auto charges = store.read_now([since_ms = now_ms - limits::charges_restored_ms](
+                                    StoreReader& reader) { return reader.charges(since_ms); });
+  if (!charges) return fail(charges.error());
   const auto jobs = store.read_now([](StoreReader& reader) { return reader.open_jobs(); });
   if (!jobs) return fail(jobs.error());
   Restored restored;
   restored.keys = std::move(*keys);
+  restored.charges = std::move(*charges);
   for (const auto& worker : *workers) {
     if (auto known = worker_in(worker.metadata_json)) {
       restored.workers.push_back(std::move(*known));

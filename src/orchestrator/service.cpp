@@ -174,6 +174,10 @@ Task<std::vector<std::string>> Orchestrator::decisions(JobId id) {
 
 void Orchestrator::take_up(Restored restored) {
   keys_.load(std::move(restored.keys));
+  for (const auto& charge : restored.charges) {
+    const auto ago_ms = std::max<Millis>(unix_ms(clock_.wall()) - charge.ended_at_ms, 0);
+    keys_.charge(charge.key_id, charge.tokens, now_ms() - ago_ms);
+  }
   for (auto& [registration, draining, owner] : restored.workers) {
     const auto id = registration.worker_id;
     if (owner) worker_owners_.restore(id, std::move(*owner));

@@ -98,6 +98,10 @@ ALTER TABLE keys ADD COLUMN created_at_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN revoked_at_ms INTEGER;
 UPDATE keys SET revoked_at_ms=0 WHERE revoked<>0;
 ALTER TABLE keys DROP COLUMN revoked;
+)sql"},
+                                             Migration{R"sql(
+ALTER TABLE jobs ADD COLUMN key_id TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_of_keys ON jobs(ended_at_ms) WHERE key_id <> '';
 )sql"}};
 
 Result<void> do_step(Database& database, const Migration& step, std::int64_t version) {

@@ -55,6 +55,7 @@ struct StoredJob {
   std::string correlation_id;
   std::string idempotency_key;   // empty: none
   std::string idempotency_hash;  // of what the key was sent with
+  std::string key_id;            // whose tokens a minute it counts for; empty: nobody's
   bool operator==(const StoredJob&) const = default;
 };
 
@@ -90,6 +91,14 @@ struct StoredUsage {
   std::int64_t jobs = 0, failed = 0;
   std::int64_t prompt_tokens = 0, cached_tokens = 0, tokens_out = 0;
   bool operator==(const StoredUsage&) const = default;
+};
+
+// What jobs that ended at one time used of their key's tokens.
+struct StoredCharge {
+  std::string key_id;
+  std::int64_t ended_at_ms = 0;
+  std::int64_t tokens = 0;
+  bool operator==(const StoredCharge&) const = default;
 };
 
 std::string_view wire_name(StoredWorker::Status status);

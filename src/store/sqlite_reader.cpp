@@ -15,7 +15,7 @@ std::string select_jobs(std::string_view rest) {
          " accepted_at_ms, deadline_at_ms, dispatched_at_ms, first_token_at_ms, ended_at_ms,"
          " worker_id, tokenizer_hash, attempt, prompt_tokens, cached_tokens, tokens_out,"
          " stop_reason, error_code, error_message, correlation_id, idempotency_key,"
-         " idempotency_hash, " +
+         " idempotency_hash, key_id, " +
          std::string(rest);
 }
 
@@ -52,6 +52,7 @@ StoredJob job_from(Row& row) {
   job.correlation_id = row.text();
   job.idempotency_key = row.text();
   job.idempotency_hash = row.text();
+  job.key_id = row.text();
   job.body = row.text();
   return job;
 }
@@ -193,6 +194,23 @@ Result<std::vector<StoredUsage>> SqliteReader::usage(std::int64_t since_ms) {
       });
   if (!asked) return fail(asked.error());
   return rows;
+}
+
+Result<std::vector<StoredCharge>> SqliteReader::charges(std::int64_t since_ms) {
+  std::vector<StoredCharge> charges;
+  const auto asked = database_.query(
+      "SELECT key_id, ended_at_ms, sum(prompt_tokens+tokens_out) FROM jobs"
+      " WHERE key_id<>'' AND ended_at_ms>=?1 GROUP BY ended_at_ms, key_id"
+      " ORDER BY ended_at_ms, key_id",
+      {since_ms}, [&](Row& row) {
+        StoredCharge charge;
+        charge.key_id = row.text();
+        charge.ended_at_ms = row.integer();
+        charge.tokens = row.integer();
+        charges.push_back(std::move(charge));
+      });
+  if (!asked) return fail(asked.error());
+  return charges;
 }
 
 Result<std::vector<StoredJob>> SqliteReader::open_jobs() {

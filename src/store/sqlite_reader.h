@@ -20,6 +20,7 @@ class SqliteReader final : public StoreReader {
                                               std::string_view idempotency_key) override;
   Result<std::vector<StoredJob>> jobs(const JobFilter& filter) override;
   Result<std::vector<StoredUsage>> usage(std::int64_t since_ms) override;
+  Result<std::vector<StoredCharge>> charges(std::int64_t since_ms) override;
   Result<std::vector<StoredJob>> open_jobs() override;
   Result<std::vector<StoredDecision>> decisions(const JobId& job_id) override;
   Result<DecisionSpan> newest_decisions(std::int64_t since_ms, std::int64_t count_max) override;

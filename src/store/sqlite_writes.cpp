@@ -48,15 +48,21 @@ struct Apply {
         " accepted_at_ms, deadline_at_ms, dispatched_at_ms, first_token_at_ms, ended_at_ms,"
         " worker_id, tokenizer_hash, attempt, prompt_tokens, cached_tokens, tokens_out,"
         " stop_reason, error_code, error_message, correlation_id, idempotency_key,"
-        " idempotency_hash) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,"
-        "?18,?19,?20,?21,?22,?23,?24,?25)",
-        {job.job_id.value,    wire_name(job.status), wire_name(job.route), job.model,
-         job.tenant,          job.priority,          job.session_id,       job.body_sha256,
-         job.accepted_at_ms,  job.deadline_at_ms,    job.dispatched_at_ms, job.first_token_at_ms,
-         job.ended_at_ms,     job.worker_id,         job.tokenizer_hash,   job.attempt,
-         job.prompt_tokens,   job.cached_tokens,     job.tokens_out,       job.stop_reason,
-         job.error_code,      job.error_message,     job.correlation_id,   job.idempotency_key,
-         job.idempotency_hash});
+        " idempotency_hash, key_id) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,"
+        "?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)",
+        {job.job_id.value,     wire_name(job.status),
+         wire_name(job.route), job.model,
+         job.tenant,           job.priority,
+         job.session_id,       job.body_sha256,
+         job.accepted_at_ms,   job.deadline_at_ms,
+         job.dispatched_at_ms, job.first_token_at_ms,
+         job.ended_at_ms,      job.worker_id,
+         job.tokenizer_hash,   job.attempt,
+         job.prompt_tokens,    job.cached_tokens,
+         job.tokens_out,       job.stop_reason,
+         job.error_code,       job.error_message,
+         job.correlation_id,   job.idempotency_key,
+         job.idempotency_hash, job.key_id});
     if (!row && row.error().code == Code::conflict) {
       return fail(Code::conflict,
                   "job " + job.job_id.value + " or its idempotency key is stored already");

@@ -144,6 +144,8 @@ class StoreReader {
   virtual Result<std::vector<StoredJob>> jobs(const JobFilter& filter) = 0;
   // Of the jobs accepted since then, by tenant and model; at most limits::store_list_max rows.
   virtual Result<std::vector<StoredUsage>> usage(std::int64_t since_ms) = 0;
+  // Of the jobs of keys that ended since then, in the order of time: for a restart.
+  virtual Result<std::vector<StoredCharge>> charges(std::int64_t since_ms) = 0;
   // /v2 jobs that have not ended, with bodies, oldest first: for a restart.
   virtual Result<std::vector<StoredJob>> open_jobs() = 0;
   virtual Result<std::vector<StoredDecision>> decisions(const JobId& job_id) = 0;  // in order

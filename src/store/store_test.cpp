@@ -392,6 +392,32 @@ TEST_P(StoreSuite, UsageIsSummedByTenantAndModelSinceThen) {
   EXPECT_TRUE(none->empty());
 }
 
+// clause: O-25
+TEST_P(StoreSuite, WhatJobsOfAKeyUsedIsToldByTheTimeTheyEnded) {
+  const auto add = [&](const std::string& id, const std::string& key, std::int64_t ended_at_ms) {
+    auto stored = a_job(id, 1);
+    stored.key_id = key;
+    ASSERT_TRUE(put(InsertJob{stored}));
+    if (ended_at_ms == 0) return;
+    ASSERT_TRUE(put(UpdateJob{.job_id = {id},
+                              .status = Status::failed,
+                              .ended_at_ms = ended_at_ms,
+                              .prompt_tokens = 100,
+                              .tokens_out = 7}));
+  };
+  add("early", "a", 9);
+  add("open", "a", 0);
+  add("nobody's", "", 10);
+  add("1", "b", 12);
+  add("2", "a", 12);
+  add("3", "a", 10);
+  add("4", "a", 12);
+  const auto rows = store_->read_now([](StoreReader& reader) { return reader.charges(10); });
+  ASSERT_TRUE(rows) << rows.error().message;
+  EXPECT_EQ(*rows, (std::vector<StoredCharge>{{"a", 10, 107}, {"a", 12, 214}, {"b", 12, 107}}));
+  EXPECT_EQ(job("open")->key_id, "a");
+}
+
 TEST_P(StoreSuite, DecisionsOfAJobKeepTheirOrder) {
   const StoredDecision first{.job_id = {"1"}, .attempt = 0, .at_ms = 5, .json = "{}"};
   const StoredDecision second{.job_id = {"1"}, .attempt = 1, .at_ms = 4, .json = "[1]"};

@@ -178,6 +178,22 @@ def test_tokens_that_were_used_are_waited_for(guarded, as_key):
     assert task(api).status_code == 202
 
 
+# clause: O-25
+def test_what_was_used_before_a_restart_is_waited_for_after_it(guarded, as_key):
+    boss = guarded()
+    key = made(boss, "n", tokens_per_minute=60)  # 1 a second
+    api = as_key(boss, key["key"])
+    job = task(api, max_tokens=600).json()["job_id"]  # nine minutes' debt
+    follow(api, job)
+    wait_until(lambda: api.get(f"/v2/tasks/{job}").json()["status"] == "completed", "it ends")
+    boss.signal(signal.SIGTERM)
+    assert boss.wait_exit() == 0
+    again = as_key(guarded(workers=0, root_of=boss), key["key"])
+    refused = task(again)
+    assert refused.status_code == 429 and code_of(refused) == "QUOTA_EXCEEDED", refused.text
+    assert 300_000 < int(refused.headers["retry-after-ms"]) < 600_000
+
+
 # clause: O-26
 def test_a_revoked_key_is_refused_at_once_and_for_good(guarded, fleet, as_key):
     boss = guarded(step_us=5_000)

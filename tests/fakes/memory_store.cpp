@@ -184,6 +184,16 @@ class MemoryStore::Reader final : public StoreReader {
     }
     return rows;
   }
+  Result<std::vector<StoredCharge>> charges(std::int64_t since_ms) override {
+    std::map<std::pair<std::int64_t, std::string>, std::int64_t> sums;
+    for (const auto& job : store_.jobs_) {
+      if (job.key_id.empty() || job.ended_at_ms.value_or(since_ms - 1) < since_ms) continue;
+      sums[{*job.ended_at_ms, job.key_id}] += job.prompt_tokens + job.tokens_out;
+    }
+    std::vector<StoredCharge> rows;
+    for (const auto& [at, tokens] : sums) rows.push_back({at.second, at.first, tokens});
+    return rows;
+  }
   Result<std::vector<StoredJob>> open_jobs() override {
     auto rows = in_order();
     std::erase_if(rows, [](const StoredJob& job) {
