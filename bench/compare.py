@@ -274,15 +274,15 @@ def post(port, path, body):
         connection.close()
 
 
-def greedy_ids(ours, port, prompt, cached):
-    """The token ids of a greedy answer of at most GREEDY_TOKENS."""
+def greedy_ids(ours, port, prompt, again):
+    """The token ids of a greedy answer of at most GREEDY_TOKENS; `again`: the prompt is cached."""
     if ours:
         text = post(port, "/execute", {"job_id": f"greedy-{time.monotonic_ns()}", "prompt": prompt,
                                        "max_tokens": GREEDY_TOKENS, "temperature": 0})
         events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
         return [event["id"] for event in events if event["type"] == "token"]
     reply = json.loads(post(port, "/completion", {
-        "prompt": prompt, "n_predict": GREEDY_TOKENS, "temperature": 0, "cache_prompt": cached,
+        "prompt": prompt, "n_predict": GREEDY_TOKENS, "temperature": 0, "cache_prompt": again,
         "return_tokens": True}))
     return reply["tokens"][:reply["tokens_predicted"]]
 
@@ -292,17 +292,20 @@ def compare_answers(options):
     for the first time, and again. The worker computes the last token of a prompt by itself always,
     llama-server only where the others are in its cache; rounding depends on it."""
     prompts = json.loads((pathlib.Path(__file__).parent / "data/greedy_prompts.json").read_text())
-    answers = {}
+    first, again = {}, {}
     for server in SERVERS:
-        with running(server, options, options.work / "logs" / f"{server}-greedy.log", 1) as (port, _):
-            answers[server] = [[greedy_ids(is_ours(server, options), port, prompt, cached)
-                                for cached in (False, True)] for prompt in prompts]
-    return f"Greedy answers at one slot, {GREEDY_TOKENS} tokens, equal token for token: " + "; ".join(
-        said_equal(prompts, *([both[again] for both in answers[server]] for server in SERVERS)) + how
-        for again, how in enumerate((", asked first", ", asked again"))) + "."
+        ours = is_ours(server, options)
+        log = options.work / "logs" / f"{server}-greedy.log"
+        with running(server, options, log, 1) as (port, _):
+            asked = [(greedy_ids(ours, port, prompt, False), greedy_ids(ours, port, prompt, True))
+                     for prompt in prompts]
+        first[server], again[server] = zip(*asked)
+    return (f"Greedy answers at one slot, {GREEDY_TOKENS} tokens, equal token for token: asked first "
+            f"{equality_text(prompts, *first.values())}, asked again "
+            f"{equality_text(prompts, *again.values())}.")
 
 
-def said_equal(prompts, ours, theirs):
+def equality_text(prompts, ours, theirs):
     differing = [repr(prompt[:40]) for prompt, a, b in zip(prompts, ours, theirs) if a != b]
     return (f"{len(prompts) - len(differing)} of {len(prompts)}" +
             (f" (not {', '.join(differing)})" if differing else ""))

@@ -45,8 +45,8 @@ class Failures(unittest.TestCase):
 
 class Equality(unittest.TestCase):
     def test_counts_equal_answers_and_names_the_others(self):
-        self.assertEqual(compare.said_equal(["a", "b"], [[1, 2], [3]], [[1, 2], [3]]), "2 of 2")
-        self.assertEqual(compare.said_equal(["a", "b"], [[1, 2], [3]], [[1, 2], [3, 4]]),
+        self.assertEqual(compare.equality_text(["a", "b"], [[1, 2], [3]], [[1, 2], [3]]), "2 of 2")
+        self.assertEqual(compare.equality_text(["a", "b"], [[1, 2], [3]], [[1, 2], [3, 4]]),
                          "1 of 2 (not 'b')")
 
 

@@ -66,8 +66,7 @@ CalibrationRow measure(const LoadedModel& loaded, const CalibrationChoice& choic
   if (!context) return row;
   ThreadPoolHandle pool;
   if (loaded.card.backend == "cpu") {
-    auto params = ggml_threadpool_params_default(choice.threads);
-    pool.reset(ggml_threadpool_new(&params));
+    pool = start_threads(choice.threads);
     if (pool) llama_attach_threadpool(context.get(), pool.get(), nullptr);
   }
   Batch batch(std::max(choice.batch_tokens, streams));

@@ -231,8 +231,7 @@ class LlamaEngine final : public Engine {
   ThreadPoolHandle start_compute_threads() const {
     lower_priority();
     if (loaded_.card.backend != "cpu" || !loaded_.context) return nullptr;
-    auto params = ggml_threadpool_params_default(loaded_.threads);
-    ThreadPoolHandle pool(ggml_threadpool_new(&params));
+    auto pool = start_threads(loaded_.threads);
     if (pool) llama_attach_threadpool(loaded_.context.get(), pool.get(), nullptr);
     return pool;
   }

@@ -19,6 +19,14 @@ using ModelHandle = std::unique_ptr<llama_model, LlamaDeleter<llama_model_free>>
 using ContextHandle = std::unique_ptr<llama_context, LlamaDeleter<llama_free>>;
 using ThreadPoolHandle = std::unique_ptr<ggml_threadpool, LlamaDeleter<ggml_threadpool_free>>;
 
+// nullptr: none could be started. Between steps they look for work in a loop for some ms only, and
+// not for a tenth of a second: another program may need the core.
+inline ThreadPoolHandle start_threads(std::int32_t threads) {
+  auto params = ggml_threadpool_params_default(threads);
+  params.poll = 1;
+  return ThreadPoolHandle(ggml_threadpool_new(&params));
+}
+
 // A llama_batch with room for `capacity` rows of one sequence each.
 class Batch {
  public:

@@ -130,8 +130,7 @@ Result<void> score(const LoadedModel& loaded, std::span<const Token> tokens, std
                    const std::function<void(double)>& progress, PerplexityReport& report) {
   const auto context = make_scoring_context(loaded, chunk);
   if (!context) return fail(context.error());
-  auto params = ggml_threadpool_params_default(loaded.threads);
-  const ThreadPoolHandle pool(ggml_threadpool_new(&params));
+  const auto pool = start_threads(loaded.threads);
   llama_attach_threadpool(context->get(), pool.get(), nullptr);
   Batch batch(static_cast<std::int32_t>(chunk));
   Losses losses;
@@ -189,8 +188,7 @@ Result<PerplexityReport> measure_perplexity(const EngineOptions& options, std::s
   if (const auto done = score(*loaded, *tokens, chunk, progress, report); !done) {
     return fail(done.error());
   }
-  auto params = ggml_threadpool_params_default(loaded->threads);
-  const ThreadPoolHandle pool(ggml_threadpool_new(&params));
+  const auto pool = start_threads(loaded->threads);
   llama_attach_threadpool(loaded->context.get(), pool.get(), nullptr);
   const auto measured =
       measure_speed(*loaded, std::span(*tokens).first(static_cast<std::size_t>(chunk)), report);
