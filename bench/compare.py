@@ -42,6 +42,7 @@ class Case:
     title: str
     flags: tuple
     figures: tuple
+    beside: bool = False  # another program, which computes without end
 
 
 CASES = {
@@ -55,6 +56,10 @@ CASES = {
             Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),)),
     "chat4": Case("4 streams", ("--concurrency", "4", "--requests", "12"), (
         Figure("all streams", "tokens_per_s", "tok/s", True),)),
+    "busy": Case("1 stream beside a busy program", ("--requests", "4", "--prompt-words", "40"), (
+        Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),
+        Figure("TTFT p50", "ttft_ms.p50", "ms", False),
+        Figure("gap p99", "gap_ms.p99", "ms", False)), beside=True),
     "prefill": Case(
         "a prompt of 2 000 words", ("--requests", "2", "--prompt-words", "2000", "--max-tokens", "2"), (
             Figure("TTFT p50", "ttft_ms.p50", "ms", False),)),
@@ -240,6 +245,17 @@ def load(options, port, seed, flags):
         return {"errors": {f"client exit {done.returncode}": 1}}
 
 
+@contextlib.contextmanager
+def busy_program():
+    """Computes for as long as a case may take, at usual priority."""
+    work = f"import time\nend = time.monotonic() + {CASE_LIMIT_S}\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.DEVNULL) as program:
+        try:
+            yield
+        finally:
+            program.kill()
+
+
 def measure(options, cases):
     """rounds[i][server][case] = the load client's JSON."""
     rounds = []
@@ -254,7 +270,8 @@ def measure(options, cases):
                 for index, name in enumerate(cases):
                     # A seed of its own per round and case: no server finds a prompt in its cache.
                     seed = 1000 * (number + 1) + index
-                    results[name] = load(options, port, seed, CASES[name].flags)
+                    with busy_program() if CASES[name].beside else contextlib.nullcontext():
+                        results[name] = load(options, port, seed, CASES[name].flags)
                 one[server] = results
             print(f"round {number + 1} of {options.rounds}: {server}", file=sys.stderr)
         rounds.append(one)
