@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
 
 #include "base/limits.h"
 
@@ -89,6 +92,46 @@ StoredKey key_from(Row& row) {
   return key;
 }
 
+StoredUsage usage_from(Row& row) {
+  StoredUsage usage;
+  usage.tenant = row.text();
+  usage.model = row.text();
+  usage.jobs = row.integer();
+  usage.failed = row.integer();
+  usage.prompt_tokens = row.integer();
+  usage.cached_tokens = row.integer();
+  usage.tokens_out = row.integer();
+  return usage;
+}
+
+StoredCharge charge_from(Row& row) {
+  StoredCharge charge;
+  charge.key_id = row.text();
+  charge.ended_at_ms = row.integer();
+  charge.tokens = row.integer();
+  return charge;
+}
+
+// Behind the job's id.
+StoredDecision decision_from(JobId job_id, Row& row) {
+  StoredDecision decision{.job_id = std::move(job_id)};
+  decision.attempt = static_cast<std::uint32_t>(row.integer());
+  decision.at_ms = row.integer();
+  decision.json = row.text();
+  return decision;
+}
+
+// Every row that the statement gives, as `from` makes it.
+template <class From, class Values = std::initializer_list<Value>>
+Result<std::vector<std::invoke_result_t<From, Row&>>> rows_of(Database& database,
+                                                              std::string_view sql,
+                                                              const Values& values, From from) {
+  std::vector<std::invoke_result_t<From, Row&>> rows;
+  const auto asked = database.query(sql, values, [&](Row& row) { rows.push_back(from(row)); });
+  if (!asked) return fail(asked.error());
+  return rows;
+}
+
 }  // namespace
 
 void SqliteReader::run(const Store::Read& task) {
@@ -102,31 +145,24 @@ void SqliteReader::run(const Store::Read& task) {
 }
 
 Result<std::vector<StoredWorker>> SqliteReader::workers() {
-  std::vector<StoredWorker> workers;
-  const auto asked = database_.query(
+  return rows_of(
+      database_,
       "SELECT worker_id, pool_host, host, port, model, backend, status, last_health_check,"
       " registered_at, metadata FROM workers ORDER BY worker_id",
-      {}, [&](Row& row) { workers.push_back(worker_from(row)); });
-  if (!asked) return fail(asked.error());
-  return workers;
+      {}, worker_from);
 }
 
 Result<std::vector<StoredKey>> SqliteReader::keys() {
-  std::vector<StoredKey> keys;
-  const auto asked = database_.query(
+  return rows_of(
+      database_,
       "SELECT key_id, name, hash, role, tenant, models, tokens_per_minute, priority_max,"
       " priority_default, created_at_ms, expires_at_ms, revoked_at_ms FROM keys ORDER BY key_id",
-      {}, [&](Row& row) { keys.push_back(key_from(row)); });
-  if (!asked) return fail(asked.error());
-  return keys;
+      {}, key_from);
 }
 
 Result<std::vector<StoredJob>> SqliteReader::jobs_of(std::string_view sql,
                                                      Database::Values values) {
-  std::vector<StoredJob> jobs;
-  const auto asked = database_.query(sql, values, [&](Row& row) { jobs.push_back(job_from(row)); });
-  if (!asked) return fail(asked.error());
-  return jobs;
+  return rows_of(database_, sql, values, job_from);
 }
 
 Result<std::optional<StoredJob>> SqliteReader::one_job(std::string_view sql,
@@ -176,41 +212,19 @@ Result<std::vector<StoredJob>> SqliteReader::jobs(const JobFilter& filter) {
 }
 
 Result<std::vector<StoredUsage>> SqliteReader::usage(std::int64_t since_ms) {
-  std::vector<StoredUsage> rows;
-  const auto asked = database_.query(
-      "SELECT tenant, model, count(*), sum(status='failed'), sum(prompt_tokens),"
-      " sum(cached_tokens), sum(tokens_out) FROM jobs WHERE accepted_at_ms>=?1"
-      " GROUP BY tenant, model ORDER BY tenant, model LIMIT ?2",
-      {since_ms, static_cast<std::int64_t>(limits::store_list_max)}, [&](Row& row) {
-        StoredUsage usage;
-        usage.tenant = row.text();
-        usage.model = row.text();
-        usage.jobs = row.integer();
-        usage.failed = row.integer();
-        usage.prompt_tokens = row.integer();
-        usage.cached_tokens = row.integer();
-        usage.tokens_out = row.integer();
-        rows.push_back(std::move(usage));
-      });
-  if (!asked) return fail(asked.error());
-  return rows;
+  return rows_of(database_,
+                 "SELECT tenant, model, count(*), sum(status='failed'), sum(prompt_tokens),"
+                 " sum(cached_tokens), sum(tokens_out) FROM jobs WHERE accepted_at_ms>=?1"
+                 " GROUP BY tenant, model ORDER BY tenant, model LIMIT ?2",
+                 {since_ms, static_cast<std::int64_t>(limits::store_list_max)}, usage_from);
 }
 
 Result<std::vector<StoredCharge>> SqliteReader::charges(std::int64_t since_ms) {
-  std::vector<StoredCharge> charges;
-  const auto asked = database_.query(
-      "SELECT key_id, ended_at_ms, sum(prompt_tokens+tokens_out) FROM jobs"
-      " WHERE key_id<>'' AND ended_at_ms>=?1 GROUP BY ended_at_ms, key_id"
-      " ORDER BY ended_at_ms, key_id",
-      {since_ms}, [&](Row& row) {
-        StoredCharge charge;
-        charge.key_id = row.text();
-        charge.ended_at_ms = row.integer();
-        charge.tokens = row.integer();
-        charges.push_back(std::move(charge));
-      });
-  if (!asked) return fail(asked.error());
-  return charges;
+  return rows_of(database_,
+                 "SELECT key_id, ended_at_ms, sum(prompt_tokens+tokens_out) FROM jobs"
+                 " WHERE key_id<>'' AND ended_at_ms>=?1 GROUP BY ended_at_ms, key_id"
+                 " ORDER BY ended_at_ms, key_id",
+                 {since_ms}, charge_from);
 }
 
 Result<std::vector<StoredJob>> SqliteReader::open_jobs() {
@@ -223,18 +237,9 @@ Result<std::vector<StoredJob>> SqliteReader::open_jobs() {
 }
 
 Result<std::vector<StoredDecision>> SqliteReader::decisions(const JobId& job_id) {
-  std::vector<StoredDecision> decisions;
-  const auto asked =
-      database_.query("SELECT attempt, at_ms, json FROM decisions WHERE job_id=?1 ORDER BY row",
-                      {job_id.value}, [&](Row& row) {
-                        StoredDecision decision{.job_id = job_id};
-                        decision.attempt = static_cast<std::uint32_t>(row.integer());
-                        decision.at_ms = row.integer();
-                        decision.json = row.text();
-                        decisions.push_back(std::move(decision));
-                      });
-  if (!asked) return fail(asked.error());
-  return decisions;
+  return rows_of(database_,
+                 "SELECT attempt, at_ms, json FROM decisions WHERE job_id=?1 ORDER BY row",
+                 {job_id.value}, [&](Row& row) { return decision_from(job_id, row); });
 }
 
 Result<DecisionSpan> SqliteReader::newest_decisions(std::int64_t since_ms, std::int64_t count_max) {
@@ -252,20 +257,16 @@ Result<DecisionSpan> SqliteReader::newest_decisions(std::int64_t since_ms, std::
 
 Result<std::vector<DecisionRow>> SqliteReader::decisions_from(std::int64_t row,
                                                               std::int64_t count_max) {
-  std::vector<DecisionRow> decisions;
-  const auto asked = database_.query(
+  return rows_of(
+      database_,
       "SELECT row, job_id, attempt, at_ms, json FROM decisions WHERE row>=?1 ORDER BY row LIMIT ?2",
-      {row, count_max}, [&](Row& columns) {
+      {row, count_max}, [](Row& columns) {
         DecisionRow found;
         found.row = columns.integer();
-        found.decision.job_id.value = columns.text();
-        found.decision.attempt = static_cast<std::uint32_t>(columns.integer());
-        found.decision.at_ms = columns.integer();
-        found.decision.json = columns.text();
-        decisions.push_back(std::move(found));
+        JobId job_id{columns.text()};
+        found.decision = decision_from(std::move(job_id), columns);
+        return found;
       });
-  if (!asked) return fail(asked.error());
-  return decisions;
 }
 
 Result<std::optional<std::string>> SqliteReader::frames(const JobId& job_id) {
