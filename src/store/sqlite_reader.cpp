@@ -220,6 +220,8 @@ Result<std::vector<StoredUsage>> SqliteReader::usage(std::int64_t since_ms) {
 }
 
 Result<std::vector<StoredCharge>> SqliteReader::charges(std::int64_t since_ms) {
+  // At a start nobody else waits, and ten busy minutes may take longer than a read should.
+  database_.limit_time(std::nullopt);
   return rows_of(database_,
                  "SELECT key_id, ended_at_ms, sum(prompt_tokens+tokens_out) FROM jobs"
                  " WHERE key_id<>'' AND ended_at_ms>=?1 GROUP BY ended_at_ms, key_id"
@@ -228,7 +230,7 @@ Result<std::vector<StoredCharge>> SqliteReader::charges(std::int64_t since_ms) {
 }
 
 Result<std::vector<StoredJob>> SqliteReader::open_jobs() {
-  // At a start nobody else waits, and a large queue may take longer than a read should.
+  // The same of a large queue.
   database_.limit_time(std::nullopt);
   return jobs_of(
       select_jobs("bodies.body FROM jobs LEFT JOIN bodies USING(row)"
