@@ -23,6 +23,7 @@
 #include "store/sqlite_store.h"
 #include "sys/file_system.h"
 #include "sys/process_runner.h"
+#include "sys/short_turns.h"
 
 namespace llorch {
 namespace {
@@ -148,6 +149,7 @@ Result<void> orchestrate(const OrchestratorOptions& options) {
       (v6 ? "[" + options.host + "]" : options.host) + ":" + std::to_string(*port) + "\n");
   if (!said) log_event(LogLevel::warn, "orchestrator", "stdout_failed");
   daemon.stop_on_signals();
+  ask_for_short_turns();
   io.run();
   return {};
 }

@@ -16,6 +16,7 @@
 #include "net/file_limit.h"
 #include "net/server.h"
 #include "net/task_group.h"
+#include "sys/short_turns.h"
 #include "worker/call.h"
 #include "worker/registrar.h"
 #include "worker/route_table.h"
@@ -127,6 +128,7 @@ void Worker::Parts::stop_on_signals() {
 
 Result<void> Worker::Parts::run() {
   std::thread loading([this] { load(); });
+  ask_for_short_turns();
   io_.run();
   loading.join();
   if (failure_) return fail(std::move(*failure_));
