@@ -170,20 +170,20 @@ def rotated(round_number):
 
 def throughput_rounds(options):
     rounds = []
-    with fleet(options, options.step_us, options.clients) as places:
-        for way in WAYS:  # warm: connections, allocators, caches
-            measure(options, way, places[way], options.clients, options.clients * 4, 999)
-        for number in range(options.rounds):
-            told = {}
+    for number in range(options.rounds):  # its own processes each: where their memory lies matters
+        told = {}
+        with fleet(options, options.step_us, options.clients) as places:
+            for way in WAYS:  # warm: connections, allocators, caches
+                measure(options, way, places[way], options.clients, options.clients * 4, 999)
             for way in rotated(number):
                 told[way] = {
                     "clients": measure(options, way, places[way], options.clients,
                                        options.requests, number + 1),
                     "single": measure(options, way, places[way], 1, options.single, number + 101)}
-            rounds.append(told)
-            print(f"round {number + 1}: " + ", ".join(
-                f"{way} {told[way]['clients']['requests_per_s']:.0f}/s" for way in WAYS),
-                file=sys.stderr)
+        rounds.append(told)
+        print(f"round {number + 1}: " + ", ".join(
+            f"{way} {told[way]['clients']['requests_per_s']:.0f}/s" for way in WAYS),
+            file=sys.stderr)
     return rounds
 
 

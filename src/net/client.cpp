@@ -56,14 +56,13 @@ std::unexpected<Error> malformed(const ClientConnection& connection, const Refus
 }
 
 // Reads heads up to the first that is final; 1xx ones before it say nothing of use.
-Task<Attempt> read_head(ClientConnection& connection, std::string_view method) {
-  Attempt attempt;
+Task<void> read_head(ClientConnection& connection, std::string_view method, Attempt& attempt) {
   HeadScanner scanner;
   while (true) {
     const auto size = scanner.scan(connection.in.bytes());
     if (!size) {
       attempt.head = malformed(connection, size.error());
-      co_return attempt;
+      co_return;
     }
     if (*size) {
       auto head = parse_response_head(connection.in.bytes().substr(0, **size), method);
@@ -77,29 +76,38 @@ Task<Attempt> read_head(ClientConnection& connection, std::string_view method) {
       } else {
         attempt.head = malformed(connection, head.error());
       }
-      co_return attempt;
+      co_return;
     }
-    const auto room = connection.in.prepare();
-    const auto [error, received] = co_await connection.transport.read_some(room, as_task);
+    // A head may take minutes: where it can it is waited for without a buffer.
+    Transport& transport = connection.transport;
+    error_code error;
+    if (transport.plain()) {
+      const auto [failed] = co_await transport.wait_readable(as_result);
+      error = failed;
+      if (!error) connection.in.commit(transport.read_now(connection.in.prepare(), error));
+      if (error == asio::error::would_block) continue;
+    } else {
+      const auto [failed, received] =
+          co_await transport.read_some(connection.in.prepare(), as_task);
+      connection.in.commit(received);
+      error = failed;
+    }
     if (error) {
       attempt.head = broken(connection, error);
-      co_return attempt;
+      co_return;
     }
-    connection.in.commit(received);
     attempt.answered = true;
   }
 }
 
-Task<Attempt> try_request(ClientConnection& connection, std::string_view head,
-                          const HttpRequest& request, std::int64_t stall_ms) {
+Task<void> try_request(ClientConnection& connection, std::string_view head,
+                       const HttpRequest& request, std::int64_t stall_ms, Attempt& attempt) {
   Gather bytes(head, request.body);
   const std::size_t size = bytes.size();
-  const error_code error = co_await connection.transport.write(bytes, stall_ms);
-  // A server may refuse a large body, answer and close before it has read all of it.
-  Attempt attempt = co_await read_head(connection, request.method);
-  attempt.sent = !error;
+  attempt.sent = !(co_await connection.transport.write(bytes, stall_ms));
   attempt.touched = bytes.size() < size;
-  co_return attempt;
+  // A server may refuse a large body, answer and close before it has read all of it.
+  co_await read_head(connection, request.method, attempt);
 }
 
 }  // namespace
@@ -118,13 +126,15 @@ class ResponseStream::State {
   }
 
   const HttpResponse& response() const { return head_.response; }
-  Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms, Look look);
+  Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms);
+  std::optional<Result<std::size_t>> read_now(std::string& into);
   void forget_headers() { head_.response.headers = Headers(); }
   void close();
 
  private:
   Result<void> take(std::string_view bytes, std::string& into);
   error_code take_now(std::string& into, Result<void>& taken);
+  std::optional<Result<std::size_t>> take_ready(std::string& into, error_code error);
   std::unexpected<Error> end(std::unexpected<Error> error);
   void finish();
 
@@ -171,47 +181,60 @@ error_code ResponseStream::State::take_now(std::string& into, Result<void>& take
   return error == asio::error::would_block ? error_code{} : error;
 }
 
-Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into, std::int64_t idle_ms,
-                                                           Look look) {
+std::optional<Result<std::size_t>> ResponseStream::State::read_now(std::string& into) {
+  if (!connection_ || !connection_->transport.plain() || !connection_->in.empty()) return {};
+  return take_ready(into, {});
+}
+
+// What the buffer or, without TLS, the socket has, where no `error` came before it. nullopt:
+// nothing yet, or nothing any more.
+std::optional<Result<std::size_t>> ResponseStream::State::take_ready(std::string& into,
+                                                                     error_code error) {
+  InBuffer& in = connection_->in;
   const std::size_t before = into.size();
-  while (connection_) {
-    InBuffer& in = connection_->in;
-    Result<void> taken;
-    if (!in.empty()) {
-      taken = take(in.bytes(), into);
-      in.consume(in.size());
-    }
-    error_code error;
-    const bool wanted = taken && !body_ended_ && into.size() == before;
-    const bool looks = std::exchange(look, Look::when_readable) == Look::first;
-    if (wanted && looks && connection_->transport.plain()) {
-      error = take_now(into, taken);
-    } else if (wanted) {
-      in.release_if_empty();
-      reading_ = true;
-      connection_->transport.arm(idle_ms);
-      if (connection_->transport.plain()) {
-        const auto [failed] = co_await connection_->transport.wait_readable(as_result);
-        error = failed || closed_ ? failed : take_now(into, taken);
-      } else {
-        const auto room = in.prepare();
-        const auto [failed, received] = co_await connection_->transport.read_some(room, as_task);
-        in.commit(received);  // taken in the next turn
-        error = failed;
-      }
-      connection_->transport.disarm();
-      reading_ = false;
-      if (closed_) co_return end(fail(Code::unreachable, "the reply was closed here"));
-    }
-    if (!taken) co_return end(fail(taken.error()));
-    if (body_ended_) finish();
-    if (into.size() > before) co_return into.size() - before;
-    if (!error) continue;
-    const bool clean_end =
-        error == asio::error::eof && head_.framing.body == Framing::Body::until_close;
-    if (!clean_end) co_return end(broken(*connection_, error));
-    connection_.reset();
+  Result<void> taken;
+  if (!in.empty()) {
+    taken = take(in.bytes(), into);
+    in.consume(in.size());
+  } else if (!error && !body_ended_ && connection_->transport.plain()) {
+    error = take_now(into, taken);
   }
+  if (!taken) return end(fail(taken.error()));
+  if (body_ended_) finish();
+  if (into.size() > before) return into.size() - before;
+  if (!error) return {};
+  const bool clean_end =
+      error == asio::error::eof && head_.framing.body == Framing::Body::until_close;
+  if (!clean_end) return end(broken(*connection_, error));
+  connection_.reset();
+  return {};
+}
+
+Task<Result<std::size_t>> ResponseStream::State::read_onto(std::string& into,
+                                                           std::int64_t idle_ms) {
+  std::optional<Result<std::size_t>> got;
+  if (connection_ && !connection_->in.empty()) got = take_ready(into, {});
+  while (!got && connection_) {
+    Transport& transport = connection_->transport;
+    InBuffer& in = connection_->in;
+    error_code error;
+    in.release_if_empty();
+    reading_ = true;
+    transport.arm(idle_ms);
+    if (transport.plain()) {
+      const auto [failed] = co_await transport.wait_readable(as_result);
+      error = failed;
+    } else {
+      const auto [failed, received] = co_await transport.read_some(in.prepare(), as_task);
+      in.commit(received);
+      error = failed;
+    }
+    transport.disarm();
+    reading_ = false;
+    if (closed_) co_return end(fail(Code::unreachable, "the reply was closed here"));
+    got = take_ready(into, error);
+  }
+  if (got) co_return std::move(*got);
   if (error_) co_return fail(*error_);
   co_return std::size_t{0};
 }
@@ -254,13 +277,16 @@ void ResponseStream::close() {
 
 Task<Result<std::string>> ResponseStream::read(std::chrono::milliseconds idle) {
   std::string bytes;
-  const auto got = co_await state_->read_onto(bytes, idle.count(), Look::when_readable);
+  const auto got = co_await state_->read_onto(bytes, idle.count());
   if (!got) co_return fail(got.error());
   co_return bytes;
 }
 Task<Result<std::size_t>> ResponseStream::read_onto(std::string& into,
-                                                    std::chrono::milliseconds idle, Look look) {
-  return state_->read_onto(into, idle.count(), look);
+                                                    std::chrono::milliseconds idle) {
+  return state_->read_onto(into, idle.count());
+}
+std::optional<Result<std::size_t>> ResponseStream::read_now(std::string& into) {
+  return state_->read_now(into);
 }
 
 HttpClient::HttpClient(asio::io_context& io, ClientOptions options)
@@ -297,8 +323,8 @@ Task<Result<std::unique_ptr<ResponseStream>>> HttpClient::open(Url url, HttpRequ
     if (aborted()) co_return fail(Code::unreachable, "the request was aborted here");
     if (abort != nullptr) abort->transport_ = &connection->transport;
     connection->transport.arm(left_ms(end));
-    Attempt attempt =
-        co_await try_request(*connection, *head, request, core->options().write_stall_ms);
+    Attempt attempt;
+    co_await try_request(*connection, *head, request, core->options().write_stall_ms, attempt);
     connection->transport.disarm();
     if (abort != nullptr) abort->transport_ = nullptr;
     if (aborted()) co_return fail(Code::unreachable, "the request was aborted here");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -58,11 +59,10 @@ class ResponseStream {
   // After an error the connection is closed and the error stays.
   Task<Result<std::string>> read(std::chrono::milliseconds idle);
   // The same, put behind `into` without a copy in between; 0 bytes are the clean end. Shape: at
-  // most 64 KiB, or what came with the head. Look::first saves the wait where bytes are likely to
-  // be there already.
-  enum class Look { first, when_readable };
-  Task<Result<std::size_t>> read_onto(std::string& into, std::chrono::milliseconds idle,
-                                      Look look = Look::when_readable);
+  // most 64 KiB, or what came with the head.
+  Task<Result<std::size_t>> read_onto(std::string& into, std::chrono::milliseconds idle);
+  // The same of what is there already; nullopt: one has to wait.
+  std::optional<Result<std::size_t>> read_now(std::string& into);
   // Leaves: the server sees its peer gone; a read() in progress ends with unreachable. Idempotent.
   void close();
 

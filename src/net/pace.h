@@ -1,10 +1,11 @@
-// The same next moment for all coroutines that want a short pause: they cost one timer together.
-// Threads: the executor's one thread. Lifetime: outlives its waiters.
+// The same next moments for all coroutines that want a short pause: those that wait for one moment
+// cost one timer together. Threads: the executor's one thread. Lifetime: outlives its waiters.
 #pragma once
 
-#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <cstddef>
+#include <vector>
 
 #include "net/asio.h"
 
@@ -12,23 +13,22 @@ namespace llorch::net {
 
 class Pace {
  public:
-  Pace(const Executor& executor, std::chrono::milliseconds least, std::chrono::milliseconds most)
-      : least_(least),
-        most_(most),
-        timer_(executor, std::chrono::steady_clock::time_point::min()) {}
+  static constexpr int steps_max = 15;
 
-  // The more have waited for the last moment, the later the next one: a millisecond for each 16.
-  static std::chrono::milliseconds pause(std::size_t waiters, std::chrono::milliseconds least,
-                                         std::chrono::milliseconds most) {
-    return std::min(least + std::chrono::milliseconds(waiters / 16), most);
-  }
-  // Waits for at most `most`: until the moment for which others wait already, if there is one.
-  Task<void> next();
+  Pace(const Executor& executor, std::chrono::steady_clock::duration step);
+
+  // Waits for the last of so many moments, 1 to steps_max: less than a step longer at most than
+  // that many steps take, and up to one shorter.
+  Task<void> wait(int steps);
+  // How many wait just now.
+  std::size_t crowd() const { return crowd_; }
 
  private:
-  const std::chrono::milliseconds least_, most_;
-  std::size_t waiters_ = 0;  // for the moment of the timer
-  asio::steady_timer timer_;
+  using Time = std::chrono::steady_clock::time_point;
+
+  const std::chrono::steady_clock::duration step_;
+  std::size_t crowd_ = 0;
+  std::vector<asio::steady_timer> moments_;  // of the next ones, in turns
 };
 
 }  // namespace llorch::net

@@ -104,37 +104,30 @@ TEST(Event, RemembersOneRingAndWakesEveryWaiter) {
   EXPECT_EQ(woken, 2);
 }
 
-TEST(Pace, WakesTogetherWhoeverWaitsWithinItsPeriod) {
+TEST(Pace, WakesTogetherWhoeverWaitsForOneMoment) {
   asio::io_context io{1};
-  constexpr milliseconds period{20};
-  Pace pace(io.get_executor(), period, period);
+  constexpr milliseconds step{20};
+  Pace pace(io.get_executor(), step);
   std::vector<SteadyTime> woken;
   const auto begun = std::chrono::steady_clock::now();
-  const auto wait = [&](milliseconds late) -> Task<void> {
-    if (late > milliseconds::zero()) co_await sleep_for(late);
-    co_await pace.next();
+  const auto wait = [&](int steps) -> Task<void> {
+    co_await pace.wait(steps);
     woken.push_back(std::chrono::steady_clock::now());
   };
   run_on(io, [&]() -> Task<void> {
+    co_await pace.wait(1);  // from here on there is a whole step
     TaskGroup group(io.get_executor());
-    group.spawn(wait(milliseconds(0)));
-    group.spawn(wait(milliseconds(1)));
+    for (const int steps : {1, 1, 3}) group.spawn(wait(steps));
+    EXPECT_EQ(pace.crowd(), 3U);
     co_await group.join();
-    co_await pace.next();  // once more, after it has expired
+    EXPECT_EQ(pace.crowd(), 0U);
+    co_await wait(1);  // once more, after it has expired
   });
-  ASSERT_EQ(woken.size(), 2U);
-  EXPECT_GE(woken[0] - begun, period);
-  EXPECT_LT(woken[1] - woken[0], period) << "it waits for a moment of its own";
-}
-
-TEST(Pace, PausesLongerForMany) {
-  const auto pause = [](std::size_t waiters) {
-    return Pace::pause(waiters, milliseconds(1), milliseconds(5)).count();
-  };
-  EXPECT_EQ(pause(0), 1);
-  EXPECT_EQ(pause(15), 1);
-  EXPECT_EQ(pause(32), 3);
-  EXPECT_EQ(pause(8'000), 5);
+  ASSERT_EQ(woken.size(), 4U);
+  EXPECT_LT(woken[1] - woken[0], step) << "it waits for a moment of its own";
+  EXPECT_GE(woken[2] - woken[0], step) << "it waits for the first moment only";
+  EXPECT_GE(woken[2] - begun, 2 * step);
+  EXPECT_GT(woken[3], woken[2]);
 }
 
 TEST(RunBlocking, GivesTheResultAndLetsExceptionsOut) {

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "orchestrator/frame_event.h"
+#include "orchestrator/frame_gather.h"
 #include "orchestrator/frame_splitter.h"
 #include "orchestrator/service.h"
 #include "protocol/error_body.h"
@@ -42,13 +43,14 @@ class Attempt {
 
  private:
   bool current() const { return !aborted_ && job_->attempt == number_; }
+  Task<Result<std::unique_ptr<net::ResponseStream>>> open(net::Url url, net::Abort& opening);
   net::HttpRequest request() const;
   std::string body() const;
   Task<void> refused(net::ResponseStream& reply);
   Task<void> read_frames(net::ResponseStream& reply);
   Task<void> wait_for_room();
+  Task<void> pause();
   void show_readers();
-  bool is_fast(int frames);
   Task<void> read_whole(net::ResponseStream& reply);
   Task<std::optional<std::string>> read_body(net::ResponseStream& reply, std::size_t bytes_max);
   bool take(const RelayFrame& frame);
@@ -67,8 +69,8 @@ class Attempt {
   bool aborted_ = false;
   bool over_ = false;  // nothing more is expected of the worker
   SteadyTime progress_told_;
-  SteadyTime read_at_;       // the bytes whose frames are being taken
-  SteadyTime turned_at_;     // the bytes before
+  SteadyTime read_at_;  // the bytes whose frames are being taken
+  FrameGather gather_;
   StreamPosition position_;  // of the frame that is taken
 };
 
@@ -103,6 +105,15 @@ std::string Attempt::body() const {
   return encode_execute_relay(identity, route, job_->body, job_->id.value, job_->created);
 }
 
+// Not within what follows: a stream that lasts for minutes holds no request.
+Task<Result<std::unique_ptr<net::ResponseStream>>> Attempt::open(net::Url url,
+                                                                 net::Abort& opening) {
+  const bool embeddings = job_->kind == JobKind::embeddings;
+  url.target = embeddings ? "/v1/embeddings" : "/execute";
+  const milliseconds patience(embeddings ? limits::job_timeout_ms : limits::worker_head_ms);
+  return service_.client_.open(std::move(url), request(), patience, &opening);
+}
+
 Task<void> Attempt::run(net::Url url) {
   net::Abort opening;
   net::ResponseStream* upstream = nullptr;
@@ -112,11 +123,7 @@ Task<void> Attempt::run(net::Url url) {
     if (upstream != nullptr) upstream->close();
     job_->room.ring();
   };
-  url.target = job_->kind == JobKind::embeddings ? "/v1/embeddings" : "/execute";
-  const auto patience =
-      job_->kind == JobKind::embeddings ? limits::job_timeout_ms : limits::worker_head_ms;
-  auto opened =
-      co_await service_.client_.open(std::move(url), request(), milliseconds(patience), &opening);
+  const auto opened = co_await open(std::move(url), opening);
   if (opened && current()) {
     upstream = opened->get();
     if (upstream->status() != 200) {
@@ -169,41 +176,49 @@ Task<void> Attempt::read_whole(net::ResponseStream& reply) {
 Task<void> Attempt::read_frames(net::ResponseStream& reply) {
   reply.forget_headers();
   FrameSplitter splitter;
-  auto look = net::ResponseStream::Look::when_readable;
   while (current() && !over_) {
-    if (job_->pending.size() > limits::unrelayed_bytes_max) co_await wait_for_room();
+    if (job_->pending.size() > limits::unrelayed_bytes_max) {
+      show_readers();
+      co_await wait_for_room();
+    }
     if (job_->reader_left && job_->finished) co_return;
     // Once the answer is whole, what is left is its usage and its end.
     const auto patience = job_->finished ? limits::worker_end_ms : limits::worker_silence_ms;
-    const auto got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience), look);
-    if (aborted_ || job_->attempt != number_) co_return;
+    std::optional<Result<std::size_t>> got;
+    if (gather_.fast()) got = reply.read_now(splitter.inbox());
+    if (!got) {
+      if (gather_.holds()) show_readers();  // nothing is held while nothing comes
+      got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience));
+    }
+    if (aborted_ || job_->attempt != number_) break;
     read_at_ = service_.clock().now();
-    const bool broken = !got || *got == 0;
+    const bool broken = !*got || **got == 0;
+    const auto fits = splitter.check();
+    if ((broken || !fits) && gather_.holds()) show_readers();
     if (broken) {
       co_return fail_with(Failure::worker_lost,
                           {.code = Code::worker_lost,
                            .message = "the stream of worker " + job_->worker_id + " broke off"});
     }
-    if (const auto fits = splitter.check(); !fits) {
-      co_return fail_with(Failure::backend, fits.error());
-    }
+    if (!fits) co_return fail_with(Failure::backend, fits.error());
+    const bool begun = !job_->tokens.empty();  // the first token waits for nothing
     RelayFrame frame;
     int frames = 0;
     for (; !over_ && current() && splitter.next(frame); ++frames) {
       if (!take(frame)) break;
     }
-    show_readers();
+    gather_.read(begun ? frames : 0, read_at_);
+    if (over_ || gather_.due(service_.pace_.crowd())) show_readers();
     if (over_) break;
     tell_progress();
-    const bool fast = is_fast(frames);
-    look = fast ? net::ResponseStream::Look::first : net::ResponseStream::Look::when_readable;
-    if (fast) {
-      co_await service_.pace_.next();
+    if (gather_.fast()) {
+      co_await pause();
     } else {  // nor do thousands of slow streams hold buffers between two tokens
       splitter.release_if_empty();
       if (job_->pending.empty()) std::string().swap(job_->pending);
     }
   }
+  if (gather_.holds()) show_readers();
   // The end of the body: a connection that has been read to it serves the next job.
   if (job_->closed && !aborted_) {
     const auto end = co_await reply.read(milliseconds(limits::worker_tail_ms));
@@ -214,6 +229,7 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
 // A task's readers hear of its frames once they are written. The one reader of an OpenAI stream is
 // given its bytes at once, but for the last: those it sends together with the end of its reply.
 void Attempt::show_readers() {
+  gather_.passed_on();
   auto* const journal = service_.journal();
   if (job_->kind == JobKind::task && journal != nullptr) return journal->show(job_);
   job_->show_frames();
@@ -222,12 +238,10 @@ void Attempt::show_readers() {
   if (!handed) job_->bell.ring();
 }
 
-// A stream whose bytes come faster than a reader can tell is read a little later: what has come by
-// then is one read, one write of the log and one write to the client. The first token never waits.
-bool Attempt::is_fast(int frames) {
-  const auto now = service_.clock().now();
-  const auto since_ms = elapsed_ms(std::exchange(turned_at_, now), now);
-  return !job_->tokens.empty() && (frames > 1 || since_ms < static_cast<double>(gather_ms_most));
+Task<void> Attempt::pause() {
+  const auto sent = static_cast<std::int64_t>(job_->tokens.size());
+  const auto left = job_->max_tokens > 0 ? job_->max_tokens - sent : FrameGather::unknown;
+  return service_.pace_.wait(gather_.steps(service_.pace_.crowd(), left));
 }
 
 // A reader that takes nothing makes the worker wait, and is no stall of it.

@@ -7,7 +7,7 @@
 namespace llorch {
 namespace {
 
-// Beside limits::ended_jobs_max: 64 KiB each, some 250 tokens.
+// Beside the number, for tasks 64 KiB each: some 250 tokens.
 constexpr std::size_t ended_bytes_max = 64 * limits::mib;
 constexpr double settled_ms = 1'000;  // by then the store has what ended
 
@@ -21,7 +21,7 @@ void EndedJobs::add(JobId id, std::size_t bytes, SteadyTime now) {
 std::vector<JobId> EndedJobs::surplus(SteadyTime now) {
   std::vector<JobId> going;
   const auto too_many = [&] {
-    if (jobs_.size() > limits::ended_jobs_max) return true;
+    if (jobs_.size() > jobs_max_) return true;
     return bytes_ > ended_bytes_max && elapsed_ms(jobs_.front().at, now) >= settled_ms;
   };
   while (too_many()) {

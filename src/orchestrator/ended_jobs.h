@@ -13,6 +13,7 @@ namespace llorch {
 
 class EndedJobs {
  public:
+  explicit EndedJobs(std::size_t jobs_max) : jobs_max_(jobs_max) {}
   // `bytes`: what is kept of it.
   void add(JobId id, std::size_t bytes, SteadyTime now);
   // Those that are to go now, oldest first.
@@ -25,6 +26,7 @@ class EndedJobs {
     std::size_t bytes;
     SteadyTime at;
   };
+  const std::size_t jobs_max_;
   std::deque<Ended> jobs_;  // oldest first
   std::size_t bytes_ = 0;
 };

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "orchestrator/decision_text.h"
+#include "orchestrator/frame_gather.h"
 #include "protocol/error_body.h"
 #include "protocol/job_stream.h"
 #include "protocol/json_text.h"
@@ -91,7 +92,7 @@ Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& opti
       client_(io),
       tasks_(io.get_executor()),
       decoder_(io.get_executor()),
-      pace_(io.get_executor(), milliseconds(gather_ms_least), milliseconds(gather_ms_most)),
+      pace_(io.get_executor(), gather_step),
       keys_(options.api_token),
       key_turns_(io.get_executor()) {}
 
@@ -115,7 +116,7 @@ Millis Orchestrator::now_ms() const {
   return static_cast<Millis>(elapsed_ms(started_at_, clock_.now()));
 }
 
-void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec spec) {
+void Orchestrator::submit(const std::shared_ptr<JobRecord>& job, JobSpec&& spec) {
   job->accepted_at = clock_.now();
   jobs_.emplace(job->id, job);
   job->tokens_charged = spec.prompt_tokens_estimate;
@@ -301,7 +302,8 @@ void Orchestrator::carry_out(EndJob& action) {
   if (decided != decisions_.end()) {
     for (const auto& text : decided->second) bytes += text.size();
   }
-  ended_.add(job->id, bytes, clock_.now());
+  auto& ended = job->kind == JobKind::task ? ended_tasks_ : ended_replies_;
+  ended.add(job->id, bytes, clock_.now());
   forget_ended();
 }
 
@@ -314,9 +316,11 @@ void Orchestrator::settle_quota(const JobRecord& job) {
 }
 
 void Orchestrator::forget_ended() {
-  for (const auto& id : ended_.surplus(clock_.now())) {
-    jobs_.erase(id);
-    decisions_.erase(id);
+  for (auto* const ended : {&ended_tasks_, &ended_replies_}) {
+    for (const auto& id : ended->surplus(clock_.now())) {
+      jobs_.erase(id);
+      decisions_.erase(id);
+    }
   }
 }
 

@@ -62,7 +62,7 @@ class Orchestrator {
   void take_up(Restored restored);
 
   // Begins the life of a job; what becomes of it is in the record at once.
-  void submit(const std::shared_ptr<JobRecord>& job, JobSpec spec);
+  void submit(const std::shared_ptr<JobRecord>& job, JobSpec&& spec);
   void cancel(const JobId& id, std::string_view reason);
   // Live, or ended lately. Null: unknown.
   std::shared_ptr<JobRecord> find(const JobId& id) const;
@@ -149,7 +149,8 @@ class Orchestrator {
   BodyDecoder decoder_;
   net::Pace pace_;  // of streams that come fast
   std::unordered_map<JobId, std::shared_ptr<JobRecord>> jobs_;
-  EndedJobs ended_;
+  EndedJobs ended_tasks_{limits::ended_tasks_max};
+  EndedJobs ended_replies_{limits::ended_replies_max};
   std::unordered_map<JobId, std::vector<std::string>>
       decisions_;                     // what the store may not have yet
   std::deque<JobId> decided_lately_;  // whose those are
@@ -170,11 +171,6 @@ class Orchestrator {
   bool stopped_ = false;
   ServiceFigures figures_;
 };
-
-// Frames of one stream that come within it are relayed together: a reader cannot tell, and for many
-// streams their bytes cost less than their number. More for the most, less for a lone stream.
-inline constexpr std::int64_t gather_ms_least = 1;
-inline constexpr std::int64_t gather_ms_most = 5;
 
 // Where a worker listens. The path is "/".
 net::Url worker_url(const Registration& registration);
