@@ -77,8 +77,9 @@ class Fleet:
     """with Fleet(workers=2) as fleet: … The orchestrator keeps its port and its files."""
 
     def __init__(self, workers=2, slots=8, step_us=3_000, flags=("--queue-capacity", "-1"), boss=None,
-                 worker=None):
-        """`flags` of orchestratord; `boss` and `worker`: more of their environment."""
+                 worker=None, model=None):
+        """`flags` of orchestratord; `boss` and `worker`: more of their environment; `model`: a file
+        for real workers, of one thread and 1024 tokens of context each."""
         self.folder = tempfile.TemporaryDirectory(prefix="llorch-fleet-")
         self.root = pathlib.Path(self.folder.name)
         with socket.socket() as probe:
@@ -86,6 +87,7 @@ class Fleet:
             self.port = probe.getsockname()[1]
         self.slots, self.step_us = slots, step_us
         self.flags, self.boss_variables, self.worker_variables = flags, boss or {}, worker or {}
+        self.model = model
         self.workers = []
         self.boss = None
         self.started = 0
@@ -111,9 +113,12 @@ class Fleet:
 
     def add_worker(self):
         self.started += 1
+        kind = [harness.fake_worker_program(), "--model", "any", "--model-id", "fake"]
+        if self.model:
+            kind = [harness.program("llorch-candled"), "--model", self.model, "--model-id", "smollm2",
+                    "--slots", self.slots, "--threads", 1, "--ctx-tokens", 1024]
         self.workers.append(Process(
-            [harness.fake_worker_program(), "--model", "any", "--model-id", "fake", "--port", "0",
-             "--orchestrator-url", f"http://127.0.0.1:{self.port}"],
+            [*kind, "--port", "0", "--orchestrator-url", f"http://127.0.0.1:{self.port}"],
             self.root / f"worker-{self.started}",
             **{"LLORCH_FAKE_SLOTS": self.slots, "LLORCH_FAKE_STEP_US": self.step_us}
             | self.worker_variables))
@@ -137,6 +142,15 @@ class Fleet:
             return reply.status, json.loads(reply.read())
         finally:
             connection.close()
+
+    def failures(self):
+        """{job: tokens each of its attempts that failed had sent}, from the log."""
+        found = {}
+        for line in (self.root / "boss/log").read_text().splitlines():
+            if '"event":"attempt_failed"' in line:
+                said = json.loads(line)
+                found.setdefault(said["job_id"], []).append(said["tokens_out"])
+        return found
 
     def events(self, job, after=None):
         """(id, type, data) of each frame with an id, as they come; resumes after cuts."""
