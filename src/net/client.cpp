@@ -64,9 +64,9 @@ Task<void> read_head(ClientConnection& connection, std::string_view method, Atte
       attempt.head = malformed(connection, size.error());
       co_return;
     }
-    if (*size) {
-      auto head = parse_response_head(connection.in.bytes().substr(0, **size), method);
-      connection.in.consume(**size);
+    if (const auto& whole = *size) {
+      auto head = parse_response_head(connection.in.bytes().substr(0, *whole), method);
+      connection.in.consume(*whole);
       if (head && head->response.status < 200 && head->response.status != 101) {
         scanner = {};
         continue;
