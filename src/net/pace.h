@@ -17,8 +17,8 @@ class Pace {
 
   Pace(const Executor& executor, std::chrono::steady_clock::duration step);
 
-  // Waits for the last of so many moments, 1 to steps_max: less than a step longer at most than
-  // that many steps take, and up to one shorter.
+  // Until the last of so many moments, 1 to steps_max: at most that many steps, and more than one
+  // fewer.
   Task<void> wait(int steps);
   // How many wait just now.
   std::size_t crowd() const { return crowd_; }
