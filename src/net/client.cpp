@@ -120,8 +120,7 @@ class ResponseStream::State {
         connection_(std::move(connection)),
         head_(std::move(head)),
         chunks_(UINT64_MAX),
-        left_(head_.framing.content_length),
-        body_ended_(head_.framing.body == Framing::Body::length && left_ == 0) {
+        left_(head_.framing.content_length) {
     if (head_.framing.body == Framing::Body::none) finish();
   }
 
@@ -196,7 +195,7 @@ std::optional<Result<std::size_t>> ResponseStream::State::take_ready(std::string
   if (!in.empty()) {
     taken = take(in.bytes(), into);
     in.consume(in.size());
-  } else if (!error && !body_ended_ && connection_->transport.plain()) {
+  } else if (!error && connection_->transport.plain()) {
     error = take_now(into, taken);
   }
   if (!taken) return end(fail(taken.error()));

@@ -276,6 +276,16 @@ TEST(ResponseStream, ReadsOntoWhatIsThereWithALookFirstOrWithout) {
   }
 }
 
+TEST(ResponseStream, AnEmptyBodyIsNotWaitedFor) {
+  Scripted at({Script{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "(hold)"}});
+  at.run([&]() -> Task<void> {
+    const auto stream = co_await at.open();
+    std::string all;
+    const auto read = co_await (*stream)->read_onto(all, milliseconds(150));
+    EXPECT_EQ(read.value_or(1), 0U);
+  });
+}
+
 TEST(ResponseStream, ALookAtNothingSaysSo) {
   Scripted at({Script{"HTTP/1.1 200 OK\r\n\r\n", "(hold)"}});
   at.run([&]() -> Task<void> {

@@ -187,14 +187,14 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
     std::optional<Result<std::size_t>> got;
     if (gather_.fast()) got = reply.read_now(splitter.inbox());
     if (!got) {
-      if (gather_.holds()) show_readers();  // nothing is held while nothing comes
+      show_readers();  // nothing is held while nothing comes
       got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience));
     }
     if (aborted_ || job_->attempt != number_) break;
     read_at_ = service_.clock().now();
     const bool broken = !*got || **got == 0;
     const auto fits = splitter.check();
-    if ((broken || !fits) && gather_.holds()) show_readers();
+    if (broken || !fits) show_readers();
     if (broken) {
       co_return fail_with(Failure::worker_lost,
                           {.code = Code::worker_lost,
@@ -208,8 +208,8 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
       if (!take(frame)) break;
     }
     gather_.read(begun ? frames : 0, read_at_);
-    if (over_ || gather_.due(service_.pace_.crowd())) show_readers();
     if (over_) break;
+    if (gather_.due(service_.pace_.crowd())) show_readers();
     tell_progress();
     if (gather_.fast()) {
       co_await pause();
@@ -218,7 +218,7 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
       if (job_->pending.empty()) std::string().swap(job_->pending);
     }
   }
-  if (gather_.holds()) show_readers();
+  show_readers();
   // The end of the body: a connection that has been read to it serves the next job.
   if (job_->closed && !aborted_) {
     const auto end = co_await reply.read(milliseconds(limits::worker_tail_ms));
@@ -229,6 +229,7 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
 // A task's readers hear of its frames once they are written. The one reader of an OpenAI stream is
 // given its bytes at once, but for the last: those it sends together with the end of its reply.
 void Attempt::show_readers() {
+  if (!gather_.holds()) return;
   gather_.passed_on();
   auto* const journal = service_.journal();
   if (job_->kind == JobKind::task && journal != nullptr) return journal->show(job_);

@@ -82,7 +82,7 @@ def token_ids(frames):
 
 def real_streams(report, plan, kills):
     """With a model: the token ids of an undisturbed run."""
-    wrong, moved = [], 0
+    wrong, moved, done = [], 0, []
     with fleets.Fleet(workers=2, slots=REAL_STREAMS, model=harness.model_path()) as fleet, \
             concurrent.futures.ThreadPoolExecutor(REAL_STREAMS) as pool:
         want = [token_ids(run_turn(fleet, pool, [task], None)[0][1]) for task in REAL_TASKS]
@@ -91,15 +91,16 @@ def real_streams(report, plan, kills):
         usual_s = time.monotonic() - begun
         for turn in range(kills):
             picked = plan.random.sample(range(len(REAL_TASKS)), REAL_STREAMS)
-            done = run_turn(fleet, pool, [REAL_TASKS[at] for at in picked],
-                            plan.random.uniform(0, usual_s))
-            failures = fleet.failures()
-            for at, (job, frames, _) in zip(picked, done):
-                sent = failures.get(job, [])
-                moved += any(count > 0 for count in sent)
-                if want[at] is None or token_ids(frames) != want[at]:
-                    wrong.append(f"turn {turn}, {job}, task {at}, sent before failures {sent}: "
-                                 f"{frames if isinstance(frames, str) else token_ids(frames)}")
+            answers = run_turn(fleet, pool, [REAL_TASKS[at] for at in picked],
+                               plan.random.uniform(0, usual_s))
+            done += [(turn, at, job, frames) for at, (job, frames, _) in zip(picked, answers)]
+        failures = fleet.failures()
+    for turn, at, job, frames in done:
+        sent = failures.get(job, [])
+        moved += any(count > 0 for count in sent)
+        if want[at] is None or token_ids(frames) != want[at]:
+            wrong.append(f"turn {turn}, {job}, task {at}, sent before failures {sent}: "
+                         f"{frames if isinstance(frames, str) else token_ids(frames)}")
     for line in wrong[:5]:
         report.note(line)
     report.note(f"real workers: {kills} kills, {REAL_STREAMS * kills} streams, {moved} gone on with from "
