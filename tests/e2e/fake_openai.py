@@ -24,7 +24,8 @@ class Plan:
 class FakeOpenAI:
     """Serves on loopback until stop(). `plans` are used up in order, then every answer is whole.
 
-    `posts` are the (path, headers, body) that came; `left` counts clients that broke off."""
+    `posts` are the (path, headers, body) that came; `left` counts clients that broke off; `busiest` is
+    how many it answered at once. An answer is over before its last bytes leave: who has them may ask again."""
 
     def __init__(self, models=("theirs",), key=None):
         self.models = models
@@ -42,6 +43,7 @@ class FakeOpenAI:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 30
+            working = False     # at a POST, counted in `busy`
 
             def do_GET(self):
                 if outer.refuses_key(self.headers):
@@ -59,6 +61,7 @@ class FakeOpenAI:
                     plan = outer.plans.pop(0) if outer.plans else Plan()
                     outer.busy += 1
                     outer.busiest = max(outer.busiest, outer.busy)
+                self.working = True
                 try:
                     self.answer(body, plan)
                 except OSError:
@@ -66,8 +69,12 @@ class FakeOpenAI:
                         outer.left += 1
                     self.close_connection = True
                 finally:
-                    with outer._lock:
-                        outer.busy -= 1
+                    self.over()
+
+            def over(self):
+                with outer._lock:
+                    outer.busy -= self.working
+                self.working = False
 
             def answer(self, body, plan):
                 if outer.refuses_key(self.headers):
@@ -120,6 +127,7 @@ class FakeOpenAI:
                 self.frame(body, {} if chat else "", "stop")
                 if (body.get("stream_options") or {}).get("include_usage"):
                     self.send(self.named(body, []) | {"usage": usage})
+                self.over()
                 self.wfile.write(b"data: [DONE]\n\n")
 
             def named(self, body, choices):
@@ -147,6 +155,7 @@ class FakeOpenAI:
 
             def reply(self, status, body, headers=()):
                 data = json.dumps(body).encode()
+                self.over()
                 self.send_response(status)
                 for name, value in headers:
                     self.send_header(name, value)
