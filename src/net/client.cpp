@@ -104,7 +104,11 @@ Task<void> try_request(ClientConnection& connection, std::string_view head,
                        const HttpRequest& request, std::int64_t stall_ms, Attempt& attempt) {
   Gather bytes(head, request.body);
   const std::size_t size = bytes.size();
-  attempt.sent = !(co_await connection.transport.write(bytes, stall_ms));
+  error_code error = connection.transport.try_write(bytes);
+  if (error == asio::error::would_block) {
+    error = co_await connection.transport.write(bytes, stall_ms);
+  }
+  attempt.sent = !error;
   attempt.touched = bytes.size() < size;
   // A server may refuse a large body, answer and close before it has read all of it.
   co_await read_head(connection, request.method, attempt);
@@ -150,6 +154,7 @@ class ResponseStream::State {
 
 // Puts what of `bytes` is body behind `into`. The end of the body may be among them.
 Result<void> ResponseStream::State::take(std::string_view bytes, std::string& into) {
+  into.reserve(into.size() + bytes.size());  // more than enough: some of it is framing
   if (head_.framing.body == Framing::Body::chunked) {
     while (!bytes.empty() && !chunks_.done()) {
       const auto piece = chunks_.next(bytes);

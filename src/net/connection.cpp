@@ -388,7 +388,10 @@ Gather Connection::framed(std::string_view bytes, bool last) {
 
 Task<Result<void>> Connection::send(Gather bytes) {
   writing_ = true;
-  const error_code error = co_await transport_.write(bytes, core_->options().write_stall_ms);
+  error_code error = transport_.try_write(bytes);
+  if (error == asio::error::would_block) {
+    error = co_await transport_.write(bytes, core_->options().write_stall_ms);
+  }
   writing_ = false;
   if (!error) co_return Result<void>{};
   core_->counters.timeouts += transport_.timed_out() ? 1 : 0;

@@ -106,7 +106,7 @@ Guarded<Headers> parse_fields(std::string_view head) {
     // Refuses a blank before the colon, and folding: a folded line begins with a blank.
     if (!is_header_name(name)) return refuse(400, "a header name is not a token");
     if (!is_header_value(value)) return refuse(400, "a header value holds a control byte");
-    headers.add(std::string(name), std::string(value));
+    headers.add(name, value);
   }
   if (!head.empty()) return refuse(400, "bytes after the end of the head");
   return headers;
@@ -293,6 +293,25 @@ Guarded<ChunkedDecoder::Piece> ChunkedDecoder::take_size(char byte) {
   return Piece{1, {}};
 }
 
+// The usual case: a chunk, not the last, that is here as a whole. nullopt: it goes step by step.
+std::optional<ChunkedDecoder::Piece> ChunkedDecoder::whole_chunk(std::string_view input) {
+  constexpr std::string_view line_end = "\r\n";
+  const std::size_t digits_most = std::min<std::size_t>(input.size(), chunk_digits_max);
+  std::uint64_t size = 0;
+  const auto read = std::from_chars(input.data(), input.data() + digits_most, size, 16);
+  const auto line = static_cast<std::size_t>(read.ptr - input.data()) + line_end.size();
+  if (read.ec != std::errc() || size == 0 || size > room_) return std::nullopt;
+  if (input.size() < line + line_end.size() || input.size() - line - line_end.size() < size) {
+    return std::nullopt;
+  }
+  const auto rest = input.substr(line - line_end.size());
+  const bool framed =
+      rest.starts_with(line_end) && rest.substr(line_end.size() + size).starts_with(line_end);
+  if (!framed) return std::nullopt;
+  room_ -= size;
+  return Piece{line + size + line_end.size(), input.substr(line, size)};
+}
+
 Guarded<ChunkedDecoder::Piece> ChunkedDecoder::next(std::string_view input) {
   // A state that wants one certain byte, and where it leads.
   const auto want = [&](char byte, State then) -> Guarded<Piece> {
@@ -302,6 +321,9 @@ Guarded<ChunkedDecoder::Piece> ChunkedDecoder::next(std::string_view input) {
   };
   if (state_ == State::refused) return refuse(400, "the body was refused");
   if (input.empty()) return Piece{};
+  if (state_ == State::size && digits_ == 0) {
+    if (const auto piece = whole_chunk(input)) return *piece;
+  }
   switch (state_) {
     case State::size:
       return take_size(input.front());

@@ -82,6 +82,7 @@ class ChunkedDecoder {
   enum class State { size, size_lf, data, data_cr, data_lf, end_cr, end_lf, done, refused };
   Guarded<Piece> refuse(unsigned status, const char* why);
   Guarded<Piece> take_size(char byte);
+  std::optional<Piece> whole_chunk(std::string_view input);
 
   State state_ = State::size;
   int digits_ = 0;

@@ -18,6 +18,9 @@ void append_field(std::string& head, std::string_view name, std::string_view val
 }
 
 void append_fields(std::string& head, const Headers& headers) {
+  constexpr std::size_t punctuation = 4;   // of a field
+  constexpr std::size_t usual_more = 128;  // what follows: framing, whether it stays open
+  head.reserve(head.size() + headers.bytes() + headers.size() * punctuation + usual_more);
   for (const auto& [name, value] : headers) append_field(head, name, value);
 }
 

@@ -21,22 +21,45 @@ bool same_name(std::string_view left, std::string_view right) {
   return std::ranges::equal(left, right, [](char a, char b) { return lower(a) == lower(b); });
 }
 
+Headers::Headers(std::initializer_list<Field> fields) {
+  for (const Field& field : fields) add(field.name, field.value);
+}
+
+Headers::Field Headers::field(std::size_t index) const {
+  const std::size_t begin = index == 0 ? 0 : places_[index - 1].value_end;
+  const Place& at = places_[index];
+  const std::string_view text = text_;
+  return {text.substr(begin, at.name_end - begin),
+          text.substr(at.name_end, at.value_end - at.name_end)};
+}
+
 std::optional<std::string_view> Headers::find(std::string_view name) const {
-  for (const Field& field : fields_) {
+  for (const Field& field : *this) {
     if (same_name(field.name, name)) return field.value;
   }
   return std::nullopt;
 }
 
-void Headers::add(std::string name, std::string value) {
-  constexpr std::size_t usual = 8;
-  if (fields_.empty()) fields_.reserve(usual);
-  fields_.push_back({std::move(name), std::move(value)});
+void Headers::add(std::string_view name, std::string_view value) {
+  constexpr std::size_t usual_fields = 12;
+  constexpr std::size_t usual_bytes = 320;
+  if (places_.empty()) {
+    places_.reserve(usual_fields);
+    text_.reserve(usual_bytes);
+  }
+  text_ += name;
+  const std::size_t name_end = text_.size();
+  text_ += value;
+  places_.push_back({name_end, text_.size()});
 }
 
-void Headers::set(std::string name, std::string value) {
-  std::erase_if(fields_, [&](const Field& field) { return same_name(field.name, name); });
-  add(std::move(name), std::move(value));
+void Headers::set(std::string_view name, std::string_view value) {
+  Headers kept;
+  for (const Field& field : *this) {
+    if (!same_name(field.name, name)) kept.add(field.name, field.value);
+  }
+  kept.add(name, value);
+  *this = std::move(kept);
 }
 
 std::string percent_decoded(std::string_view text) {

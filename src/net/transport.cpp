@@ -43,6 +43,7 @@ void Gather::consume(std::size_t sent) {
 
 std::string Gather::text() const {
   std::string text;
+  text.reserve(size());
   for (const asio::const_buffer& part : parts_) {
     text.append(static_cast<const char*>(part.data()), part.size());
   }
@@ -124,7 +125,7 @@ Task<error_code> Transport::handshake(asio::ssl::context& context, std::string h
 
 Task<error_code> Transport::write(Gather& bytes, std::int64_t stall_ms) {
   if (tls_) co_return co_await write_tls(bytes, stall_ms);
-  if (++writes_at_once_ > writes_at_once_max) {
+  if (writes_at_once_ > writes_at_once_max) {
     writes_at_once_ = 0;
     co_await asio::post(co_await asio::this_coro::executor, asio::deferred);
   }
@@ -137,6 +138,11 @@ Task<error_code> Transport::write(Gather& bytes, std::int64_t stall_ms) {
     stall_.disarm();
     if (failed) co_return failed;
   }
+}
+
+error_code Transport::try_write(Gather& bytes) {
+  if (tls_ || ++writes_at_once_ > writes_at_once_max) return asio::error::would_block;
+  return write_now(bytes);
 }
 
 error_code Transport::write_now(Gather& bytes) {

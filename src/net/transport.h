@@ -65,8 +65,11 @@ class Transport {
                 : socket_.async_read_some(buffer, std::forward<Token>(token));
   }
   // Everything, or an error, and then what is left in `bytes` was not taken; the connection is cut
-  // when the peer takes nothing for `stall_ms`.
+  // when the peer takes nothing for `stall_ms`. Ask try_write() first: most bytes need no
+  // coroutine.
   Task<error_code> write(Gather& bytes, std::int64_t stall_ms);
+  // would_block: what is left in `bytes` is for write(); any other as there.
+  error_code try_write(Gather& bytes);
 
   // Without TLS one may also wait without a buffer, and read or write what goes at once: a thousand
   // idle streams then hold no memory for what might come. would_block: nothing goes just now.

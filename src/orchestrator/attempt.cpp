@@ -201,6 +201,9 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
                            .message = "the stream of worker " + job_->worker_id + " broke off"});
     }
     if (!fits) co_return fail_with(Failure::backend, fits.error());
+    if (job_->stream && job_->openai()) {
+      job_->pending.reserve(job_->pending.size() + splitter.size());
+    }
     const bool begun = !job_->tokens.empty();  // the first token waits for nothing
     RelayFrame frame;
     int frames = 0;

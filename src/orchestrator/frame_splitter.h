@@ -29,6 +29,8 @@ class FrameSplitter {
   Result<void> check() const;
   // The next whole frame; false: more bytes are needed. Comments are skipped.
   bool next(RelayFrame& frame);
+  // Bytes that have not been given out.
+  std::size_t size() const { return buffer_.size() - begin_; }
   // Gives back the memory, where nothing is in it that has not been given out.
   void release_if_empty();
 

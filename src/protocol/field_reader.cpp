@@ -70,7 +70,10 @@ std::optional<std::int32_t> token_id(const json::value& value) {
 }
 
 FieldReader::FieldReader(const json::object& object, Violations& violations, std::string path)
-    : object_(object), violations_(violations), path_(std::move(path)) {}
+    : object_(object), violations_(violations), path_(std::move(path)) {
+  constexpr std::size_t usual_fields = 32;
+  asked_.reserve(usual_fields);
+}
 
 void FieldReader::add(std::string_view name, std::string constraint, std::string message,
                       std::optional<std::string> value) {

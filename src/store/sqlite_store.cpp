@@ -81,7 +81,7 @@ SqliteStore::SqliteStore(DatabaseLock lock, Database writer, Database reader)
     : lock_(std::move(lock)), writer_(std::move(writer)), reader_(std::move(reader)) {}
 
 Result<void> SqliteStore::write(StoreWrite write, Done done) {
-  return writer_.post(std::move(write), std::move(done));
+  return writer_.post(std::make_unique<StoreWrite>(std::move(write)), std::move(done));
 }
 
 Result<void> SqliteStore::read(Read task) {
@@ -100,7 +100,7 @@ Result<void> SqliteStore::wait_for_mark(bool wipe) {
   const auto answer = std::make_shared<std::promise<Result<void>>>();
   auto given = answer->get_future();
   const auto posted = writer_.post(
-      std::nullopt, [answer](Result<void> done) { answer->set_value(std::move(done)); }, wipe);
+      nullptr, [answer](Result<void> done) { answer->set_value(std::move(done)); }, wipe);
   if (!posted) return posted;
   return given.get();
 }

@@ -32,7 +32,7 @@ SqliteWriter::~SqliteWriter() {
   thread_.join();
 }
 
-Result<void> SqliteWriter::post(std::optional<StoreWrite> write, Store::Done done, bool wipe) {
+Result<void> SqliteWriter::post(std::unique_ptr<StoreWrite> write, Store::Done done, bool wipe) {
   const std::size_t bytes = write ? bytes_of(*write) : 0;
   const std::lock_guard lock(mutex_);
   if (stopping_) return fail(Code::draining, "the store is closing");

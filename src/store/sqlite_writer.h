@@ -8,6 +8,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -35,14 +36,14 @@ class SqliteWriter {
   SqliteWriter(const SqliteWriter&) = delete;
   SqliteWriter& operator=(const SqliteWriter&) = delete;
 
-  // A write, see Store::write(); or with nullopt a mark, done once all before it is. With `wipe`
-  // the write-ahead log is emptied then. Errors: queue_full, draining.
-  Result<void> post(std::optional<StoreWrite> write, Store::Done done, bool wipe = false);
+  // A write, see Store::write(); or with null a mark, done once all before it is. With `wipe` the
+  // write-ahead log is emptied then. Errors: queue_full, draining.
+  Result<void> post(std::unique_ptr<StoreWrite> write, Store::Done done, bool wipe = false);
   StoreFigures figures() const;
 
  private:
   struct Pending {
-    std::optional<StoreWrite> write;
+    std::unique_ptr<StoreWrite> write;  // a large thing, and it is passed on a few times
     Store::Done done;
     bool wipe = false;
     std::size_t bytes = 0;
