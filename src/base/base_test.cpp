@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/result.h"
+#include "base/second_quota.h"
 
 namespace llorch {
 namespace {
@@ -59,6 +60,18 @@ TEST(TimeOrderedUuid, IsVersionSevenAndSortsByTime) {
   EXPECT_EQ(first.substr(0, 15), "018bcfe5-687b-7");
   EXPECT_NE(first, time_ordered_uuid(wall_time(1'700'000'000'123)));
   EXPECT_LT(first, time_ordered_uuid(wall_time(1'700'000'000'124)));
+}
+
+TEST(SecondQuota, GivesSoManyASecond) {
+  SecondQuota quota(2);
+  const SteadyTime begun{};
+  const auto taken = [&](int ms) { return quota.take(begun + std::chrono::milliseconds(ms)); };
+  EXPECT_TRUE(taken(0));
+  EXPECT_TRUE(taken(10));
+  EXPECT_FALSE(taken(999));
+  EXPECT_TRUE(taken(1'000));
+  EXPECT_TRUE(taken(1'001));
+  EXPECT_FALSE(taken(1'999));
 }
 
 TEST(Crc32c, IsThatOfABitByBitDivisionForEveryLengthAndCut) {

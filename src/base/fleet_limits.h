@@ -20,6 +20,7 @@ inline constexpr std::int64_t sweep_ms = 3'600'000;        // old ones go once a
 // Of a week, for explain and replay: one a second and a half; some 2 GB with four workers offered.
 inline constexpr std::int64_t decisions_max = 1'000'000;
 inline constexpr std::size_t decision_candidates_max = 64;  // of one decision: 24 KiB
+inline constexpr std::size_t refusals_kept_max = 100;       // a second, of those by a policy
 inline constexpr std::size_t ended_tasks_max = 1'024;       // kept in memory, for late readers
 inline constexpr std::size_t ended_replies_max = 128;       // of /v1: nobody reads them again
 inline constexpr std::size_t frame_bytes_max = sse_event_bytes_max;

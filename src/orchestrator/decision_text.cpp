@@ -48,6 +48,16 @@ void append_job(std::string& out, const DecisionJob& job) {
       .end();
 }
 
+void append_failed(JsonObjectWriter& row, const Decision& decision) {
+  const auto& failed = *decision.failed;
+  row.boolean("retry", decision.kind == Decision::Kind::retried).integer("tries", failed.tries);
+  JsonObjectWriter(row.key("error"))
+      .string("kind", failed.kind)
+      .string("code", failed.code)
+      .string("message", failed.message)
+      .end();
+}
+
 // Those that are kept, in the order in which they were offered.
 std::vector<const Candidate*> kept(const Decision& decision) {
   std::vector<const Candidate*> all;
@@ -107,6 +117,17 @@ RecordedJob job_in(const json::object& job) {
   return record;
 }
 
+std::optional<RecordedFailure> failed_in(const json::object& text) {
+  const auto* const error = text.if_contains("error");
+  if (error == nullptr || !error->is_object()) return std::nullopt;
+  RecordedFailure failed;
+  read(error->get_object(), "kind", failed.kind);
+  read(error->get_object(), "code", failed.code);
+  read(error->get_object(), "message", failed.message);
+  read(text, "tries", failed.tries);
+  return failed;
+}
+
 }  // namespace
 
 std::string decision_text(const Decision& decision) {
@@ -117,8 +138,10 @@ std::string decision_text(const Decision& decision) {
   JsonObjectWriter row(out);
   row.integer("attempt", decision.attempt).integer("waited_ms", decision.waited_ms);
   if (!decision.worker_id.empty()) row.string("worker_id", decision.worker_id);
-  row.string("decided_by", decision.decided_by);
+  if (!decision.decided_by.empty()) row.string("decided_by", decision.decided_by);
   if (!decision.reason.empty()) row.string("reason", decision.reason);
+  if (decision.queue_depth) row.integer("queue_depth", *decision.queue_depth);
+  if (decision.failed) append_failed(row, decision);
   append_job(row.key("job"), decision.of);
   append_json_list(row.key("candidates"), candidates,
                    [&](const Candidate* candidate) { append_candidate(out, *candidate); });
@@ -150,9 +173,17 @@ std::optional<DecisionRecord> record_of(const StoredDecision& stored) {
   read(*text, "worker_id", record.worker_id);
   read(*text, "reason", record.reason);
   read(*text, "decided_by", record.decided_by);
+  if (text->contains("queue_depth")) read(*text, "queue_depth", record.queue_depth.emplace());
+  record.failed = failed_in(*text);
   // One that waits is asked again and again, and not kept.
-  record.kind =
-      record.worker_id.empty() ? DecisionRecord::Kind::reject : DecisionRecord::Kind::worker;
+  if (record.failed) {
+    const auto* const again = text->if_contains("retry");
+    record.kind = again != nullptr && again->is_bool() && again->get_bool()
+                      ? DecisionRecord::Kind::retry
+                      : DecisionRecord::Kind::give_up;
+  } else if (record.worker_id.empty()) {
+    record.kind = DecisionRecord::Kind::reject;
+  }
   return record;
 }
 

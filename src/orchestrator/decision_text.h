@@ -1,7 +1,9 @@
 // A decision as it is kept: JSON for explain, with everything that a policy was shown, so that
 // another policy can be asked the same later. Never of the prompt.
-// {"attempt":0,"waited_ms":3,"worker_id":"w-1","decided_by":"built-in cost",
+// {"attempt":0,"waited_ms":3,"worker_id":"w-1","decided_by":"built-in cost","queue_depth":0,
 //  "job":{"model":"m",…},"candidates":[{"worker_id":"w-1","cost_ms":…,…}]}
+// of a try that failed {…,"worker_id":"w-1","retry":true,"tries":1,
+//  "error":{"kind":"worker_lost","code":"WORKER_LOST","message":…},"job":{…},"candidates":[]}
 // Threads: any. Pure.
 #pragma once
 

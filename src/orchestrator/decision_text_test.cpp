@@ -80,6 +80,31 @@ TEST(DecisionText, OfALargeFleetKeepsTheChosenAndTheCheapest) {
   EXPECT_EQ(record->workers.back().id, "w73");
 }
 
+// clause: O-40
+TEST(DecisionText, KeepsWhetherItWasAdmittedAndTriedAgain) {
+  const auto back = [](const Decision& decision) {
+    return record_of(StoredDecision{.json = decision_text(decision)}).value();
+  };
+  auto admitted = a_decision(1);
+  admitted.queue_depth = 7;
+  EXPECT_EQ(back(admitted).queue_depth, 7);
+  EXPECT_EQ(back(a_decision(1)).queue_depth, std::nullopt);
+  auto refused = a_decision(0);
+  refused.kind = Decision::Kind::rejected;
+  refused.worker_id.clear();
+  refused.reason = "too many";
+  EXPECT_EQ(back(refused).kind, DecisionRecord::Kind::reject);
+  auto failed = a_decision(0);
+  failed.kind = Decision::Kind::retried;
+  failed.failed = {.kind = "timeout", .code = "TIMEOUT", .message = "no \"news\"", .tries = 2};
+  const RecordedFailure told{
+      .kind = "timeout", .code = "TIMEOUT", .message = "no \"news\"", .tries = 2};
+  EXPECT_EQ(back(failed).failed, told);
+  EXPECT_EQ(back(failed).kind, DecisionRecord::Kind::retry);
+  failed.kind = Decision::Kind::given_up;
+  EXPECT_EQ(back(failed).kind, DecisionRecord::Kind::give_up);
+}
+
 TEST(DecisionText, OfAnOlderLlorchIsNoRecord) {
   for (const auto* const text :
        {"", "{", "{}", R"({"candidates":[]})", R"({"job":1,"candidates":[]})",

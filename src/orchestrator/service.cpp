@@ -233,11 +233,11 @@ void Orchestrator::tell(Event event) {
                 std::make_move_iterator(actions.end()));
   if (doing_) return;
   const Doing doing(doing_);
-  while (!to_do_.empty()) {
-    auto action = std::move(to_do_.front());
-    to_do_.pop_front();
+  for (std::size_t next = 0; next < to_do_.size(); ++next) {  // it grows meanwhile
+    auto action = std::move(to_do_[next]);
     std::visit([this](auto& what) { carry_out(what); }, action);
   }
+  to_do_.clear();
 }
 
 void Orchestrator::carry_out(Dispatch& action) {
@@ -388,6 +388,9 @@ void Orchestrator::note_token(JobRecord& job, SteadyTime at) {
 }
 
 void Orchestrator::carry_out(Record& action) {
+  // A flood that a policy refuses must not keep the store from what matters.
+  const bool refused = action.decision.kind == Decision::Kind::rejected;
+  if (refused && !refusals_kept_.take(clock_.now())) return;
   auto text = decision_text(action.decision);
   if (journal_ != nullptr) journal_->decided(action.decision.job, action.decision.attempt, text);
   decisions_[action.decision.job].push_back(std::move(text));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/second_quota.h"
 #include "net/client.h"
 #include "net/pace.h"
 #include "net/task_group.h"
@@ -154,6 +155,7 @@ class Orchestrator {
   std::unordered_map<JobId, std::vector<std::string>>
       decisions_;                     // what the store may not have yet
   std::deque<JobId> decided_lately_;  // whose those are
+  SecondQuota refusals_kept_{limits::refusals_kept_max};
   KeyRing keys_;
   WorkerOwners worker_owners_;
   std::set<std::string> forgotten_;  // restored workers that have not been heard yet
@@ -165,7 +167,7 @@ class Orchestrator {
   std::unique_ptr<PoolCleaner> cleaner_;  // null: nobody is told
   PolicyHost* policy_host_ = nullptr;
   std::optional<SteadyTime> swept_at_;  // when old jobs were last forgotten
-  std::deque<Action> to_do_;
+  std::vector<Action> to_do_;
   bool doing_ = false;
   bool draining_ = false;
   bool stopped_ = false;

@@ -4,8 +4,6 @@
 #include <limits>
 
 #include "base/limits.h"
-#include "protocol/json_parse.h"
-#include "protocol/json_text.h"
 
 namespace llorch {
 namespace {
@@ -25,68 +23,7 @@ void read(FieldReader& fields, const char* name, double& into) {
   if (const auto value = fields.number(name, not_negative)) into = *value;
 }
 
-void append(std::string& out, const RecordedJob& job) {
-  JsonObjectWriter(out)
-      .string("id", job.id)
-      .string("model", job.model)
-      .string("priority", wire_name(job.priority))
-      .string("tenant", job.tenant)
-      .string("session_id", job.session_id)
-      .integer("prompt_tokens_estimate", job.prompt_tokens_estimate)
-      .integer("max_tokens", job.max_tokens)
-      .number("temperature", job.temperature)
-      .integer("age_ms", job.age_ms)
-      .integer("attempt", job.attempt)
-      .end();
-}
-
-void append(std::string& out, const RecordedWorker& worker) {
-  JsonObjectWriter(out)
-      .string("id", worker.id)
-      .string("host", worker.host)
-      .string("model", worker.model)
-      .string("backend", worker.backend)
-      .string("status", worker.status)
-      .integer("slots_total", worker.slots_total)
-      .integer("slots_free", worker.slots_free)
-      .integer("queue_depth", worker.queue_depth)
-      .integer("cached_tokens", worker.cached_tokens)
-      .number("cost_ms", worker.cost_ms)
-      .number("prefill_tokens_per_second", worker.prefill_tokens_per_second)
-      .number("decode_tokens_per_second", worker.decode_tokens_per_second)
-      .integer("memory_free_bytes", worker.memory_free_bytes)
-      .end();
-}
-
-void read_choice(FieldReader& fields, DecisionRecord& record) {
-  std::string kind = "worker";
-  read(fields, "kind", kind);
-  read(fields, "worker", record.worker_id);
-  read(fields, "reason", record.reason);
-  read(fields, "decided_by", record.decided_by);
-  if (kind == "wait") {
-    record.kind = DecisionRecord::Kind::wait;
-  } else if (kind == "reject") {
-    record.kind = DecisionRecord::Kind::reject;
-  } else if (kind != "worker") {
-    fields.add("kind", "worker, wait or reject", "must be worker, wait or reject");
-  }
-  fields.refuse_others();
-}
-
 }  // namespace
-
-std::string_view wire_name(DecisionRecord::Kind kind) {
-  switch (kind) {
-    case DecisionRecord::Kind::worker:
-      return "worker";
-    case DecisionRecord::Kind::wait:
-      return "wait";
-    case DecisionRecord::Kind::reject:
-      return "reject";
-  }
-  return "worker";
-}
 
 PolicyJob view_of(const RecordedJob& job) {
   return {.id = job.id,
@@ -115,6 +52,10 @@ PolicyWorker view_of(const RecordedWorker& worker) {
           .prefill_tokens_per_second = worker.prefill_tokens_per_second,
           .decode_tokens_per_second = worker.decode_tokens_per_second,
           .memory_free_bytes = worker.memory_free_bytes};
+}
+
+PolicyError view_of(const RecordedFailure& failed) {
+  return {.kind = failed.kind, .code = failed.code, .message = failed.message};
 }
 
 std::vector<PolicyWorker> views_of(std::span<const RecordedWorker> workers) {
@@ -165,44 +106,6 @@ DecisionRecord make_record(std::int64_t at_ms, const PolicyJob& job,
       assert(placement.worker < workers.size());
       record.worker_id = workers[placement.worker].id;
   }
-  return record;
-}
-
-std::string encode(const DecisionRecord& record) {
-  std::string out;
-  JsonObjectWriter writer(out);
-  writer.integer("at_ms", record.at_ms);
-  append(writer.key("job"), record.job);
-  append_json_list(writer.key("workers"), record.workers,
-                   [&](const RecordedWorker& worker) { append(out, worker); });
-  JsonObjectWriter(writer.key("choice"))
-      .string("kind", wire_name(record.kind))
-      .string("worker", record.worker_id)
-      .string("reason", record.reason)
-      .string("decided_by", record.decided_by)
-      .end();
-  writer.end();
-  return out;
-}
-
-Result<DecisionRecord> decode_decision(std::string_view text) {
-  const auto object = parse_json_object(text, limits::decision_bytes_max);
-  if (!object) return fail(object.error());
-  Violations violations;
-  FieldReader fields(*object, violations);
-  DecisionRecord record;
-  read(fields, "at_ms", record.at_ms, whole_max);
-  if (const auto* const job = fields.object("job")) {
-    FieldReader inner(*job, violations, "job.");
-    record.job = read_job(inner);
-  }
-  record.workers = read_workers(fields, violations);
-  if (const auto* const choice = fields.object("choice")) {
-    FieldReader inner(*choice, violations, "choice.");
-    read_choice(inner, record);
-  }
-  fields.refuse_others();
-  if (!violations.empty()) return fail(std::move(violations).error());
   return record;
 }
 

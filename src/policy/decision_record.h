@@ -1,17 +1,14 @@
-// One placement as it was made, with everything the policy was shown: what replay asks again.
-// {"at_ms":…,"job":{"id":"j1",…},"workers":[{"id":"w-1",…}],
-//  "choice":{"kind":"worker","worker":"w-1",…}}
+// One decision as it was made, with everything the policy was shown: what replay asks again.
 // Threads: any; plain values and pure functions.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/result.h"
 #include "policy/policy.h"
 #include "protocol/field_reader.h"
 
@@ -41,18 +38,27 @@ struct RecordedWorker {
   bool operator==(const RecordedWorker&) const = default;
 };
 
+// Why a try ended: PolicyError that owns its texts.
+struct RecordedFailure {
+  std::string kind, code, message;
+  std::uint32_t tries = 1;  // that had failed, this one among them
+  bool operator==(const RecordedFailure&) const = default;
+};
+
 struct DecisionRecord {
-  enum class Kind { worker, wait, reject };
+  // admit: what is admitted now and was refused; where it would go nobody knows.
+  enum class Kind { worker, wait, reject, admit, retry, give_up };
   std::int64_t at_ms = 0;  // wall time
   RecordedJob job;
   std::vector<RecordedWorker> workers;
   Kind kind = Kind::worker;
-  std::string worker_id;  // of Kind::worker
+  std::string worker_id;  // of Kind::worker; of a try that failed, where
   std::string reason;     // of Kind::reject
   std::string decided_by;
+  std::optional<std::int64_t> queue_depth;  // should_admit was asked, just before
+  std::optional<RecordedFailure> failed;    // should_retry was asked, and nothing else
   bool operator==(const DecisionRecord&) const = default;
 };
-std::string_view wire_name(DecisionRecord::Kind kind);
 
 // Of a text of a record or of a case written by hand.
 inline constexpr TextRange record_text{.bytes_min = 0, .bytes_max = 4'096};
@@ -60,14 +66,11 @@ inline constexpr TextRange record_text{.bytes_min = 0, .bytes_max = 4'096};
 // Views into the record.
 PolicyJob view_of(const RecordedJob& job);
 PolicyWorker view_of(const RecordedWorker& worker);
+PolicyError view_of(const RecordedFailure& failed);
 std::vector<PolicyWorker> views_of(std::span<const RecordedWorker> workers);
 // Shape: placement.kind is not built_in, placement.worker is within workers.
 DecisionRecord make_record(std::int64_t at_ms, const PolicyJob& job,
                            std::span<const PolicyWorker> workers, const Placement& placement);
-
-std::string encode(const DecisionRecord& record);
-// Errors: invalid_request with every violation, too_large.
-Result<DecisionRecord> decode_decision(std::string_view text);
 
 // The parts, as the cases of `llorch policy test` have them too. Absent fields keep their defaults.
 RecordedJob read_job(FieldReader& fields);

@@ -15,6 +15,12 @@ std::string told(const DecisionRecord& record) {
       return "wait";
     case DecisionRecord::Kind::reject:
       return "reject: " + record.reason;
+    case DecisionRecord::Kind::admit:
+      return "admit";
+    case DecisionRecord::Kind::retry:
+      return "retry";
+    case DecisionRecord::Kind::give_up:
+      return "give up";
   }
   return {};
 }
@@ -31,6 +37,37 @@ ReplayShift* shift_of(ReplaySummary& summary, const DecisionRecord& record) {
   return &summary.workers[record.worker_id];
 }
 
+// The same record with what the policies say now.
+DecisionRecord asked_again(const DecisionRecord& before, Policy& policy, Policy& fallback) {
+  auto after = before;
+  auto job = view_of(before.job);
+  if (before.failed) {
+    const auto& failed = *before.failed;
+    auto again = policy.should_retry(job, failed.tries, view_of(failed));
+    if (!again) again = fallback.should_retry(job, failed.tries, view_of(failed));
+    after.kind = again.value_or(true) ? DecisionRecord::Kind::retry : DecisionRecord::Kind::give_up;
+    after.decided_by = "should_retry";
+    return after;
+  }
+  if (before.queue_depth) {
+    const auto waited_ms = std::exchange(job.age_ms, 0);  // it was new then
+    auto admission = policy.should_admit(job, *before.queue_depth);
+    job.age_ms = waited_ms;
+    const bool refused = admission.kind == Admission::Kind::reject;
+    if (refused || before.workers.empty()) {
+      after.kind = refused ? DecisionRecord::Kind::reject : DecisionRecord::Kind::admit;
+      after.reason = std::move(admission.reason);
+      after.decided_by = "should_admit";
+      after.worker_id.clear();
+      return after;
+    }
+  }
+  const auto workers = views_of(before.workers);
+  auto placement = policy.schedule_job(job, workers);
+  if (placement.kind == Placement::Kind::built_in) placement = fallback.schedule_job(job, workers);
+  return make_record(before.at_ms, job, workers, placement);
+}
+
 }  // namespace
 
 ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
@@ -43,15 +80,10 @@ ReplaySummary replay(std::span<const DecisionRecord> records, Policy& policy, Po
 void replay(std::span<const DecisionRecord> records, Policy& policy, Policy& fallback,
             ReplayClock& clock, ReplaySummary& summary) {
   for (const auto& before : records) {
-    if (before.workers.empty()) continue;
+    if (before.workers.empty() && !before.queue_depth && !before.failed) continue;
     ++summary.decisions;
     clock.set(before.at_ms);
-    const auto job = view_of(before.job);
-    const auto workers = views_of(before.workers);
-    auto placement = policy.schedule_job(job, workers);
-    if (placement.kind == Placement::Kind::built_in)
-      placement = fallback.schedule_job(job, workers);
-    const auto after = make_record(before.at_ms, job, workers, placement);
+    const auto after = asked_again(before, policy, fallback);
     if (auto* const shift = shift_of(summary, before)) ++shift->before;
     if (auto* const shift = shift_of(summary, after)) ++shift->after;
     if (is_same(before, after)) {

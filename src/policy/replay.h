@@ -1,4 +1,4 @@
-// What would change: recorded placements, asked again of another policy.
+// What would change: recorded decisions, asked again of another policy.
 // Threads: one. Pure: the time is that of the records.
 #pragma once
 
@@ -28,7 +28,7 @@ class ReplayClock final : public Clock {
 
 struct ReplayDifference {
   std::string job_id;
-  std::string before, after;  // "worker w-1", "wait", "reject: too many"
+  std::string before, after;  // "worker w-1", "wait", "reject: too many", "retry"
   std::string decided_by;     // what decided now
 };
 
@@ -40,11 +40,11 @@ struct ReplayShift {
 };
 
 struct ReplaySummary {
-  std::size_t decisions = 0;  // records with at least one worker
+  std::size_t decisions = 0;  // records in which a policy was asked
   std::size_t same = 0;
-  std::size_t other_worker = 0;               // both placed it, on different workers
-  std::size_t other_kind = 0;                 // one placed it, the other made it wait or refused it
-  std::vector<ReplayDifference> differences;  // at most limits::replay_differences_max
+  std::size_t other_worker = 0;                // both placed it, on different workers
+  std::size_t other_kind = 0;                  // one placed, admitted or tried again, the other not
+  std::vector<ReplayDifference> differences;   // at most limits::replay_differences_max
   std::map<std::string, ReplayShift> workers;  // by id; at most limits::replay_workers_max
 };
 

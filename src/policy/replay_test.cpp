@@ -16,32 +16,6 @@ DecisionRecord record_of(std::size_t worker, std::int64_t at_ms = 5'000) {
       {.kind = Placement::Kind::worker, .worker = worker, .decided_by = "built-in cost"});
 }
 
-TEST(DecisionRecord, SurvivesItsJson) {
-  auto placed = record_of(1);
-  auto refused = record_of(0);
-  refused.kind = DecisionRecord::Kind::reject;
-  refused.worker_id.clear();
-  refused.reason = "too \"long\"\n";
-  auto waiting = record_of(0);
-  waiting.kind = DecisionRecord::Kind::wait;
-  for (const auto& record : {placed, refused, waiting, DecisionRecord{}}) {
-    const auto back = decode_decision(encode(record));
-    ASSERT_TRUE(back.has_value()) << back.error().message;
-    EXPECT_EQ(*back, record);
-  }
-}
-
-TEST(DecisionRecord, RefusesWhatItDoesNotKnow) {
-  const auto decoded = decode_decision(
-      R"({"job":{"priority":"urgent","nice":1},"workers":[7,{"slots_free":-1}],"choice":{"kind":"?"}})");
-  ASSERT_FALSE(decoded.has_value());
-  EXPECT_EQ(decoded.error().code, Code::invalid_request);
-  std::string fields;
-  for (const auto& violation : decoded.error().violations) fields += violation.field + " ";
-  EXPECT_EQ(fields, "job.priority job.nice workers[0] workers[1].slots_free choice.kind ");
-  EXPECT_FALSE(decode_decision("[]").has_value());
-}
-
 TEST(Replay, CountsWhatWouldChange) {
   ReplayClock clock;
   BuiltInPolicy fallback;
@@ -66,6 +40,63 @@ TEST(Replay, CountsWhatWouldChange) {
   EXPECT_EQ(summary.differences[0].after, "wait");
   EXPECT_EQ(summary.differences[1].after, "worker c");
   EXPECT_EQ(summary.differences[1].decided_by, "orchestration.rhai:1");
+}
+
+// clause: O-40
+TEST(Replay, AsksWhetherAJobIsAdmitted) {
+  ReplayClock clock;
+  BuiltInPolicy fallback;
+  const auto policy = loaded(
+      "fn should_admit(job, queue) { if queue > 5 { reject(\"full\") } else { job.age_ms == 0 } }",
+      clock);
+  auto admitted = record_of(1);
+  admitted.job.age_ms = 70;  // it waited, afterwards
+  admitted.queue_depth = 5;
+  auto too_many = admitted;
+  too_many.queue_depth = 6;
+  DecisionRecord refused{.job = test_job(), .kind = DecisionRecord::Kind::reject, .queue_depth = 6};
+  auto let_in = refused;
+  let_in.queue_depth = 0;
+  let_in.job.age_ms = 0;
+  const auto later = record_of(1);  // of another try: admitted long ago
+  const std::vector records = {admitted, too_many, refused, let_in, later};
+  const auto summary = replay(records, *policy, fallback, clock);
+  EXPECT_EQ(summary.decisions, 5U);
+  EXPECT_EQ(summary.other_kind, 2U);
+  ASSERT_EQ(summary.differences.size(), 2U + summary.other_worker);
+  EXPECT_EQ(summary.differences[0].before, "worker b");
+  EXPECT_EQ(summary.differences[0].after, "reject: full");
+  EXPECT_EQ(summary.differences[0].decided_by, "should_admit");
+  EXPECT_EQ(summary.differences[1].before, "reject: ");
+  EXPECT_EQ(summary.differences[1].after, "admit");
+}
+
+// clause: O-40
+TEST(Replay, AsksWhetherAJobIsTriedAgain) {
+  ReplayClock clock;
+  BuiltInPolicy fallback;
+  const auto policy = loaded(
+      "fn should_retry(job, attempt, error) { if error.code == \"TIMEOUT\" { attempt < 2 } }",
+      clock);
+  const auto failed = [](const char* code, std::uint32_t tries, DecisionRecord::Kind kind) {
+    return DecisionRecord{
+        .job = test_job(),
+        .kind = kind,
+        .worker_id = "b",
+        .failed = RecordedFailure{.kind = "timeout", .code = code, .tries = tries}};
+  };
+  using Kind = DecisionRecord::Kind;
+  const std::vector records = {failed("TIMEOUT", 1, Kind::retry), failed("TIMEOUT", 2, Kind::retry),
+                               failed("WORKER_LOST", 2, Kind::retry),
+                               failed("TIMEOUT", 1, Kind::give_up)};
+  const auto summary = replay(records, *policy, fallback, clock);
+  EXPECT_EQ(summary.decisions, 4U);
+  EXPECT_EQ(summary.same, 2U);
+  ASSERT_EQ(summary.differences.size(), 2U);
+  EXPECT_EQ(summary.differences[0].after, "give up");
+  EXPECT_EQ(summary.differences[1].before, "give up");
+  EXPECT_EQ(summary.differences[1].after, "retry");
+  EXPECT_TRUE(summary.workers.empty());  // nothing was placed
 }
 
 TEST(Replay, CountsByWorkerOverPages) {

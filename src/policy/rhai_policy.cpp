@@ -142,7 +142,7 @@ std::optional<bool> RhaiPolicy::should_retry(const PolicyJob& job, std::uint32_t
 void RhaiPolicy::note_fault(std::string_view hook, const PolicyJob& job, ScriptFault fault,
                             double took_ms) {
   options_.counts->add(fault.kind);
-  if (!options_.is_silent && may_log()) {
+  if (!options_.is_silent && fault_lines_.take(clock_.now())) {
     log_event(LogLevel::warn, component, "policy_failed",
               {{"policy", std::string_view(options_.name)},
                {"hook", hook},
@@ -161,17 +161,6 @@ void RhaiPolicy::note_fault(std::string_view hook, const PolicyJob& job, ScriptF
     log_event(LogLevel::error, component, "policy_rests",
               {{"policy", std::string_view(options_.name)}, {"rest_ms", limits::policy_rest_ms}});
   }
-}
-
-// A script that fails for every job must not fill the disk with lines that say so.
-bool RhaiPolicy::may_log() {
-  const auto now = clock_.now();
-  if (log_window_start_ == SteadyTime::min() ||
-      now - log_window_start_ >= std::chrono::seconds(1)) {
-    log_window_start_ = now;
-    logged_ = 0;
-  }
-  return ++logged_ <= limits::policy_fault_lines_max;
 }
 
 std::string RhaiPolicy::place(std::uint32_t line) const {

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "base/second_quota.h"
 #include "policy/built_in.h"
 #include "policy/rest_rule.h"
 #include "policy/rhai_script.h"
@@ -72,7 +73,6 @@ class RhaiPolicy final : public Policy {
   template <class Ask>
   std::optional<ScriptAnswer> ask(std::string_view hook, const PolicyJob& job, Ask call);
   void note_fault(std::string_view hook, const PolicyJob& job, ScriptFault fault, double took_ms);
-  bool may_log();
   std::string place(std::uint32_t line) const;
 
   RhaiScript script_;
@@ -80,8 +80,8 @@ class RhaiPolicy final : public Policy {
   RhaiPolicyOptions options_;
   RestRule rest_;
   std::optional<PolicyFault> last_fault_;
-  SteadyTime log_window_start_ = SteadyTime::min();
-  std::size_t logged_ = 0;  // faults, in this window
+  // A script that fails for every job must not fill the disk with lines that say so.
+  SecondQuota fault_lines_{limits::policy_fault_lines_max};
 };
 
 }  // namespace llorch

@@ -80,7 +80,21 @@ std::string candidates_table(const json::object& decision) {
   return table.render();
 }
 
+// A try that failed, and whether there was another.
+std::string failed_text(const json::object& decision, const json::object& error) {
+  return "\n" +
+         one_line(fmt::format("Try {} failed at {} after {} ms: {} ({}): {}",
+                              integer_field(decision, "tries"), text_field(decision, "worker_id"),
+                              integer_field(decision, "waited_ms"), text_field(error, "message"),
+                              text_field(error, "code"),
+                              flag_field(decision, "retry") ? "tried again" : "given up")) +
+         "\n";
+}
+
 std::string decision_text(const json::object& decision) {
+  if (const auto& error = object_field(decision, "error"); !error.empty()) {
+    return failed_text(decision, error);
+  }
   const auto worker = text_field(decision, "worker_id");
   auto line =
       fmt::format("Attempt {}, after {} ms: {}", integer_field(decision, "attempt"),
@@ -238,7 +252,7 @@ std::string replay_text(const json::object& reply, const std::string& script) {
   auto text = one_line(fmt::format("{}: {} decisions since {}", script,
                                    integer_field(reply, "decisions"), text_field(reply, "since"))) +
               "\n";
-  text += fmt::format("the same {}, another worker {}, placed, waiting or refused otherwise {}\n",
+  text += fmt::format("the same {}, another worker {}, decided otherwise {}\n",
                       integer_field(reply, "same"), integer_field(reply, "other_worker"),
                       integer_field(reply, "other_kind"));
   const auto replayed = integer_field(reply, "decisions") + integer_field(reply, "unreadable");

@@ -163,7 +163,7 @@ TEST(FleetText, AReplayIsWhatWouldChangeByWorkerWithExamples) {
   const auto text = replay_text(reply, "mine.rhai");
   for (const auto* const part :
        {"mine.rhai: 12 decisions since 2030-01-01T00:00:00.000Z\n",
-        "the same 9, another worker 2, placed, waiting or refused otherwise 1\n",
+        "the same 9, another worker 2, decided otherwise 1\n",
         "20 were recorded in that time; --limit N replays more\n", "failed 3 times", "-3", "+2",
         "j-1: worker w-1 -> worker w-2 (candidate:3)\n"}) {
     EXPECT_NE(text.find(part), text.npos) << part << "\n" << text;

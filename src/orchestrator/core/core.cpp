@@ -56,10 +56,15 @@ void Core::on(JobSubmitted& event) {
   if (waiting != nullptr && !restored) make_room(*waiting);
 }
 
-std::optional<Error> Core::refusal(const Job& job) {
-  const auto depth = static_cast<std::int64_t>(queue_.size());
-  auto answer = policy_.should_admit(policy_job(job), depth);
+std::optional<Error> Core::refusal(Job& job) {
+  job.admitted_depth = static_cast<std::int64_t>(queue_.size());
+  auto answer = policy_.should_admit(policy_job(job), *job.admitted_depth);
   if (answer.kind != Admission::Kind::reject) return std::nullopt;
+  auto decision = decision_of(job);
+  decision.kind = Decision::Kind::rejected;
+  decision.decided_by = "should_admit";
+  decision.reason = answer.reason;
+  actions_.push_back(Record{std::move(decision)});
   return Error{.code = Code::policy_rejected, .message = std::move(answer.reason)};
 }
 
@@ -163,25 +168,28 @@ void Core::let_others_go_first(const std::vector<Job*>& jobs) {
   for (auto* const job : jobs) job->not_before_ms = now_ + passes * limits::tick_ms;
 }
 
+Decision Core::decision_of(const Job& job) const {
+  const auto& spec = job.spec;
+  Decision decision;
+  decision.job = spec.id;
+  decision.of = {.model = spec.model,
+                 .tenant = spec.tenant,
+                 .session_id = spec.session_id,
+                 .priority = spec.priority,
+                 .prompt_tokens_estimate = spec.prompt_tokens_estimate,
+                 .max_tokens = spec.max_tokens,
+                 .temperature = spec.temperature};
+  decision.attempt = job.next_attempt;
+  decision.at_ms = now_;
+  decision.waited_ms = now_ - job.accepted_at_ms;
+  decision.queue_depth = job.admitted_depth;
+  return decision;
+}
+
 Core::Placed Core::place(Job& job) {
   const auto workers = eligible(job);
   if (workers.empty()) return Placed::nowhere;
-  const auto& spec = job.spec;
-  Decision decision{.job = spec.id,
-                    .of = {.model = spec.model,
-                           .tenant = spec.tenant,
-                           .session_id = spec.session_id,
-                           .priority = spec.priority,
-                           .prompt_tokens_estimate = spec.prompt_tokens_estimate,
-                           .max_tokens = spec.max_tokens,
-                           .temperature = spec.temperature},
-                    .attempt = job.next_attempt,
-                    .at_ms = now_,
-                    .waited_ms = now_ - job.accepted_at_ms,
-                    .candidates = {},
-                    .worker_id = {},
-                    .decided_by = {},
-                    .reason = {}};
+  auto decision = decision_of(job);
   const auto rates = fleet_rates(workers);
   std::vector<PolicyWorker> offered;
   for (const auto* worker : workers) {
@@ -209,6 +217,7 @@ Core::Placed Core::place(Job& job) {
   decision.worker_id = decision.candidates[at].worker_id;
   const auto chosen = decision.candidates[at];
   actions_.push_back(Record{std::move(decision)});
+  job.admitted_depth.reset();
   dispatch(job, chosen);
   return Placed::placed;
 }
@@ -354,7 +363,7 @@ void Core::fail_attempt(Job& job, Failure failure, Error error, bool resumable) 
   const bool lost = job.tokens_out > 0 && !resumable;
   const bool refused = refused_for_good(job, from, failure, error);
   if (lost || refused ||
-      (!larger && !job.refused.contains(from) && !may_retry(job, failure, error))) {
+      (!larger && !job.refused.contains(from) && !may_retry(job, from, failure, error))) {
     return fail_job(job, std::move(error));
   }
   job.avoid.insert(from);
@@ -404,12 +413,22 @@ Millis Core::backoff(unsigned failures) {
   return wait - static_cast<Millis>(jitter_() % static_cast<std::uint64_t>(wait / 4));
 }
 
-bool Core::may_retry(const Job& job, Failure failure, const Error& error) {
+bool Core::may_retry(const Job& job, const std::string& from, Failure failure, const Error& error) {
   if (failure == Failure::backend && !is_retriable(error.code)) return false;
   if (job.failures + 1 >= limits::attempts_max) return false;
   const PolicyError told{
       .kind = policy_kind(failure), .code = wire_name(error.code), .message = error.message};
-  return policy_.should_retry(policy_job(job), job.failures + 1, told).value_or(true);
+  const auto tries = job.failures + 1;
+  const bool again = policy_.should_retry(policy_job(job), tries, told).value_or(true);
+  auto decision = decision_of(job);
+  decision.kind = again ? Decision::Kind::retried : Decision::Kind::given_up;
+  decision.worker_id = from;
+  decision.failed = FailedTry{.kind = std::string(told.kind),
+                              .code = std::string(told.code),
+                              .message = error.message,
+                              .tries = tries};
+  actions_.push_back(Record{std::move(decision)});
+  return again;
 }
 
 void Core::leave_worker(Job& job) {

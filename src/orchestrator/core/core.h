@@ -180,7 +180,8 @@ class Core {
   void on(TimePassed& event);
   void on(Draining& event);
 
-  std::optional<Error> refusal(const Job& job);
+  std::optional<Error> refusal(Job& job);
+  Decision decision_of(const Job& job) const;
   void make_room(Job& newcomer);
   void wait_in_queue(Job& job);
   void place_waiting();
@@ -196,7 +197,7 @@ class Core {
   void leave_worker(Job& job);
   void set_left(Job& job, double prefill, double decode);
   void fail_attempt(Job& job, Failure failure, Error error, bool resumable);
-  bool may_retry(const Job& job, Failure failure, const Error& error);
+  bool may_retry(const Job& job, const std::string& from, Failure failure, const Error& error);
   bool needs_larger_context(Job& job);
   Millis backoff(unsigned failures);
   void end_job(Job& job, JobEnd end);
@@ -239,8 +240,7 @@ class Core {
   std::mt19937_64 jitter_;
   std::map<std::string, WorkerState> workers_;
   Jobs jobs_;
-  Millis now_ = 0;
-  Millis ticked_at_ms_ = 0;
+  Millis now_ = 0, ticked_at_ms_ = 0;
   bool draining_ = false;
   std::size_t busy_ = 0;         // jobs at workers
   bool place_again_ = false;     // something changed that may let a waiting job start

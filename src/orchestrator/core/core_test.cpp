@@ -406,6 +406,55 @@ TEST_F(CoreTest, EndsAJobThatAPolicyRefusesAtItsPlacement) {
   EXPECT_EQ(core_->jobs_live(), 0U);
 }
 
+// Admits while nobody waits, and tries once more.
+class GatePolicy final : public Policy {
+ public:
+  Placement schedule_job(const PolicyJob&, std::span<const PolicyWorker>) override { return {}; }
+  Admission should_admit(const PolicyJob&, std::int64_t queue_depth) override {
+    if (queue_depth == 0) return {};
+    return {.kind = Admission::Kind::reject, .reason = "somebody waits"};
+  }
+  std::optional<bool> should_retry(const PolicyJob&, std::uint32_t attempt,
+                                   const PolicyError&) override {
+    return attempt < 2;
+  }
+};
+
+// clause: O-40
+TEST_F(CoreTest, RecordsWhatAPolicyWasAskedBesidePlacements) {
+  GatePolicy policy;
+  core_ = std::make_unique<Core>(CoreOptions{}, policy);
+  add_worker("a");
+  const auto placed = tell(JobSubmitted{job("1")}, 0);
+  ASSERT_NE(find<Record>(placed), nullptr);
+  EXPECT_EQ(find<Record>(placed)->decision.queue_depth, 0);
+  for (int i = 0; i < 10 && core_->queued(Priority::interactive) == 0; ++i) {
+    tell(JobSubmitted{job("more" + std::to_string(i))}, 1);
+  }
+  const auto refused = tell(JobSubmitted{job("3")}, 2);
+  ASSERT_NE(find<Record>(refused), nullptr);
+  const auto& refusal = find<Record>(refused)->decision;
+  EXPECT_EQ(refusal.kind, Decision::Kind::rejected);
+  EXPECT_EQ(refusal.queue_depth, 1);
+  EXPECT_EQ(refusal.reason, "somebody waits");
+  EXPECT_EQ(refusal.of.model, job("3").model);
+  const auto failure = [](std::uint32_t attempt) {
+    return AttemptFailed{.job = JobId{"1"},
+                         .attempt = attempt,
+                         .failure = Failure::stalled,
+                         .error = {.code = Code::worker_timeout, .message = "no news"}};
+  };
+  const auto failed = tell(failure(0), 10);
+  ASSERT_NE(find<Record>(failed), nullptr);
+  const auto& again = find<Record>(failed)->decision;
+  EXPECT_EQ(again.kind, Decision::Kind::retried);
+  EXPECT_EQ(again.worker_id, "a");
+  ASSERT_TRUE(again.failed);
+  EXPECT_EQ(again.failed->tries, 1U);
+  EXPECT_EQ(again.failed->kind, "timeout");
+  EXPECT_EQ(again.failed->code, "WORKER_TIMEOUT");
+}
+
 // After a night without jobs the first that had to wait was told it would take a quarter of an
 // hour.
 TEST_F(CoreTest, DoesNotTakeAnIdleNightForSlowness) {

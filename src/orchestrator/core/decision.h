@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,18 +34,26 @@ struct DecisionJob {
   double temperature = 1;
 };
 
+// A try that failed, as a policy was told of it.
+struct FailedTry {
+  std::string kind, code, message;
+  std::uint32_t tries = 0;  // that have failed, this one among them
+};
+
 struct Decision {
-  enum class Kind { placed, waits, rejected };
+  enum class Kind { placed, rejected, retried, given_up };
   Kind kind = Kind::placed;
   JobId job;
   DecisionJob of;
   std::uint32_t attempt = 0;
   Millis at_ms = 0;
-  Millis waited_ms = 0;  // since it was accepted
-  std::vector<Candidate> candidates;
-  std::string worker_id;   // of a placed one
-  std::string decided_by;  // "built-in cost", "orchestration.rhai:12"
+  Millis waited_ms = 0;               // since it was accepted
+  std::vector<Candidate> candidates;  // none where no placement was asked for
+  std::string worker_id;              // that got it, or whose try failed
+  std::string decided_by;             // "built-in cost", "orchestration.rhai:12"
   std::string reason;
+  std::optional<std::int64_t> queue_depth;  // the policy was asked to admit it, just before
+  std::optional<FailedTry> failed;          // of retried and given_up
 };
 
 }  // namespace llorch

@@ -38,6 +38,7 @@ struct Core::Job {
   double expected_out = 1;
   double prefill_left = 0, decode_left = 0;  // its share of the worker's sums
   double charged = 0;
+  std::optional<std::int64_t> admitted_depth;  // should_admit was told; until it is placed
 
   bool at_worker() const { return !worker_id.empty(); }
 };
