@@ -27,6 +27,7 @@ import harness  # noqa: E402
 
 PREFILL_TPS, DECODE_TPS = 300, 100
 BYTES_PER_TOKEN = 4
+KV_BYTES = 30 * 3 * 64 * 2 * 2  # of smollm2, a token: layers, key heads, width, keys and values, half precision
 STEP_US = 2_000
 REQUEST_S = 300
 
@@ -139,12 +140,13 @@ class Arm:
 
 
 class RealArm(Arm):
-    """The same over workers with a model; what they keep of a prompt is in their slots."""
+    """The same over workers with a model, which keep prompts in their slots and in some memory."""
 
     def worker(self, number, port, home):
         return fleets.Process(
             [harness.program("llorch-candled"), "--model", harness.model_path(), "--threads", "1",
-             "--slots", self.slots, *worker_flags(number, port)], home)
+             "--slots", self.slots, "--kv-ram-mib", self.cache_tokens * KV_BYTES // 2**20,
+             *worker_flags(number, port)], home)
 
 
 def worker_flags(number, port):
@@ -251,26 +253,31 @@ class Unshared(Placement):
 
 
 class Real(Placement):
-    """Two workers with a model: four families, room for two of them in the slots of each."""
+    """Two workers with a model; each keeps five of eight families in memory.
+    Each family is asked for once, in peace, before anything is counted."""
 
     scale = 1
-    title = "2 workers with smollm2 on a core each, 4 prefixes of 300 words, 0.5 requests/s"
+    title = "2 workers with smollm2 on a core each and room for 5 of 8 prefixes of 300 words, 1.2 requests/s"
     compare = ("cost", "round-robin")
+    rate = 1.2
+    families = 8
+    cold_s = 2  # from one cold family to the next
 
     def __init__(self, short):
-        self.count = 24 if short else 48
-        self.arms = [RealArm(name, ["--placement", name], 2, 2, 0, 1) for name in self.compare]
+        self.count = 30 if short else 72
+        self.arms = [RealArm(name, ["--placement", name], 2, 2, 5 * 330, 1) for name in self.compare]
 
     def jobs(self, seed):
         source = random.Random(seed)
         vocabulary = ("river stone cloud winter paper garden music window table engine yellow "
                       "market forest letter bridge silver").split()
-        families = [" ".join(source.choices(vocabulary, k=300)) for _ in range(4)]
-        return [Job(at, f"{source.choice(families)} {number}", 8, "any")
-                for number, at in enumerate(arrivals(source, 0.5, self.count))]
+        families = [" ".join(source.choices(vocabulary, k=300)) for _ in range(self.families)]
+        cold = [Job(number * self.cold_s, f"{prefix} first", 8, "any") for number, prefix in enumerate(families)]
+        return cold + [Job(self.families * self.cold_s + at, f"{source.choice(families)} {number}", 8, "any")
+                       for number, at in enumerate(arrivals(source, self.rate, self.count))]
 
-    def ratios(self, ours, other):
-        return {"mean TTFT: round-robin / cost": other["mean TTFT ms"] / ours["mean TTFT ms"]}
+    def figures(self, jobs, begun):
+        return super().figures(jobs[self.families:], begun)
 
 
 CASES = {"queue": Queue, "placement": Placement, "unshared": Unshared, "real": Real}

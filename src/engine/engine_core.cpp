@@ -349,8 +349,10 @@ void EngineCore::measure(const StepShape& shape, const StepTimes& times,
   if (shape.prefill.tokens == 0) {
     blend(totals_.decode_tokens_per_second, static_cast<double>(tokens_drawn));
   }
-  if (shape.decode_rows == 0)
-    blend(totals_.prefill_tokens_per_second, static_cast<double>(shape.prefill.tokens));
+  if (shape.decode_rows == 0) {
+    prefill_rate_.add(static_cast<double>(shape.prefill.tokens), ms);
+    totals_.prefill_tokens_per_second = prefill_rate_.per_second();
+  }
 }
 
 void EngineCore::end_wait() {

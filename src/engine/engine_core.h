@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "engine/kv_cells.h"
 #include "engine/loaded_model.h"
+#include "engine/prefill_rate.h"
 #include "engine/run.h"
 #include "engine/step_trace.h"
 
@@ -92,6 +93,7 @@ class EngineCore {
   std::list<std::shared_ptr<Run>> runs_;   // every run that is not over, oldest first
   std::vector<std::int32_t> output_rows_;  // per slot: its row with logits in the batch, or -1
   EngineLoad totals_;                      // the counters, and since when it waits
+  PrefillRate prefill_rate_;
 };
 
 }  // namespace llorch

@@ -34,8 +34,6 @@ class Headers {
   void add(std::string_view name, std::string_view value);
   // Replaces every field of that name by this one.
   void set(std::string_view name, std::string_view value);
-  // For so many bytes of names and values.
-  void reserve(std::size_t bytes) { text_.reserve(bytes); }
 
   std::size_t size() const { return places_.size(); }
   bool empty() const { return places_.empty(); }

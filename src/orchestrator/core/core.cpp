@@ -190,7 +190,10 @@ Core::Placed Core::place(Job& job) {
   const auto workers = eligible(job);
   if (workers.empty()) return Placed::nowhere;
   auto decision = decision_of(job);
-  const auto rates = fleet_rates(workers);
+  auto rates = fleet_rates(workers);
+  for (const auto* worker : workers) {
+    rates.most_kept = std::max(rates.most_kept, index_.kept(worker->id()));
+  }
   std::vector<PolicyWorker> offered;
   for (const auto* worker : workers) {
     decision.candidates.push_back(

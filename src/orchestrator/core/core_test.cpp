@@ -406,6 +406,38 @@ TEST_F(CoreTest, EndsAJobThatAPolicyRefusesAtItsPlacement) {
   EXPECT_EQ(core_->jobs_live(), 0U);
 }
 
+// The faster of two by a tenth got every new prompt, and lost those it had.
+// clause: O-61
+TEST_F(CoreTest, MachinesAboutEquallyFastShareNewPrompts) {
+  const auto speeds = [this](double first, double second) {
+    for (const auto& [id, rate] : {std::pair{"a", first}, std::pair{"b", second}}) {
+      Heartbeat beat;
+      beat.prefill_tokens_per_second = rate;
+      beat.decode_tokens_per_second = 10;
+      tell(WorkerBeat{id, beat}, 0);
+    }
+  };
+  int number = 0;
+  const auto given_to_second = [&](int jobs) {
+    int second = 0;
+    for (int i = 0; i < jobs; ++i, ++number) {
+      auto one = job(std::to_string(number), 1'000, 1);
+      for (PrefixHash block = 1; block <= 15; ++block) {
+        one.prefix_chain.push_back(static_cast<PrefixHash>(number) * 100 + block);
+      }
+      second += where(tell(JobSubmitted{one}, 0)) == "b";
+      tell(AttemptEnded{one.id, 0, 1, StopReason::EOS}, 0);
+    }
+    return second;
+  };
+  add_worker("a", 4);
+  add_worker("b", 4);
+  speeds(110, 100);
+  EXPECT_GE(given_to_second(8), 3);
+  speeds(200, 100);
+  EXPECT_EQ(given_to_second(8), 0);
+}
+
 // Admits while nobody waits, and tries once more.
 class GatePolicy final : public Policy {
  public:

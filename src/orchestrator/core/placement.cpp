@@ -5,6 +5,14 @@
 #include "base/limits.h"
 
 namespace llorch {
+namespace {
+
+// What a full cache is thought to lose by a new prompt before it has lost anything: a share of that
+// prompt. Of machines that are about equally fast one always measures best; it would get every new
+// prompt, and lose those it has, while the other's cache stays empty.
+constexpr double spread_share = 0.2;
+
+}  // namespace
 
 FleetRates fleet_rates(const std::vector<const WorkerState*>& workers) {
   FleetRates mean;
@@ -74,6 +82,10 @@ Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerSta
                              static_cast<double>(job.prompt_tokens_estimate) /
                              static_cast<double>(job.prompt_bytes);
     cost.displaced_ms = lost_blocks * tokens_each * prefill_ms_each * index.reuse();
+  } else if (rates.most_kept > 0 && fresh > 0) {
+    const auto fullness =
+        static_cast<double>(index.kept(worker.id())) / static_cast<double>(rates.most_kept);
+    cost.displaced_ms = spread_share * cost.prefill_ms * fullness;
   }
   // Its slots share the device: the rate of the beats is that of all streams together.
   const double streams = std::max(std::min(worker.outstanding, worker.registration.slots_total), 0);

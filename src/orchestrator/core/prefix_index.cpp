@@ -126,4 +126,9 @@ std::size_t PrefixIndex::displaced(const std::string& worker, std::size_t blocks
   return std::min(blocks - std::min(blocks, room), shelf->by_use.size());
 }
 
+std::size_t PrefixIndex::kept(const std::string& worker) const {
+  const auto* const shelf = find(worker);
+  return shelf != nullptr && shelf->holds == unknown ? shelf->by_use.size() : 0;
+}
+
 }  // namespace llorch
