@@ -1,7 +1,5 @@
 #include "orchestrator/frame_splitter.h"
 
-#include <algorithm>
-
 #include "base/limits.h"
 
 namespace llorch {
@@ -30,19 +28,18 @@ void FrameSplitter::release_if_empty() {
   begin_ = scanned_ = 0;
 }
 
+// Lines are taken as they are found. Of a frame that was seen and had no end yet only the new bytes
+// are looked at, until its end is there.
 bool FrameSplitter::next(RelayFrame& frame) {
   while (true) {
-    const auto end = buffer_.find("\n\n", std::max(scanned_, begin_));
-    if (end == buffer_.npos) {
-      scanned_ = std::max(begin_, buffer_.empty() ? 0 : buffer_.size() - 1);
-      return false;
-    }
-    const auto whole = std::string_view(buffer_).substr(begin_, end + 2 - begin_);
-    begin_ = scanned_ = end + 2;
-    frame = {.id = {}, .type = {}, .data = {}, .rest = whole};
-    for (auto left = whole; left.size() > 1;) {
-      const auto line = left.substr(0, left.find('\n'));
-      left.remove_prefix(line.size() + 1);
+    if (scanned_ > begin_ && buffer_.find("\n\n", scanned_ - 1) == buffer_.npos) break;
+    const auto bytes = std::string_view(buffer_).substr(begin_);
+    auto left = bytes;
+    frame = {.id = {}, .type = {}, .data = {}, .rest = bytes};
+    std::size_t size = left.find('\n');
+    for (; size != left.npos && size > 0; size = left.find('\n')) {
+      const auto line = left.substr(0, size);
+      left.remove_prefix(size + 1);
       if (line.starts_with("id: ")) {
         frame.id = line.substr(4);
         frame.rest = left;
@@ -52,8 +49,14 @@ bool FrameSplitter::next(RelayFrame& frame) {
         frame.data = line.substr(6);
       }
     }
+    if (size == left.npos) break;
+    left.remove_prefix(1);
+    frame.rest.remove_suffix(left.size());
+    begin_ = scanned_ = buffer_.size() - left.size();
     if (frame.data.data() != nullptr) return true;
   }
+  scanned_ = buffer_.size();
+  return false;
 }
 
 }  // namespace llorch
