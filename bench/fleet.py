@@ -277,7 +277,7 @@ class Real(Placement):
                        for number, at in enumerate(arrivals(source, self.rate, self.count))]
 
     def figures(self, jobs, begun):
-        return super().figures(jobs[self.families:], begun)
+        return super().figures(jobs[self.families:], begun + self.families * self.cold_s)
 
 
 CASES = {"queue": Queue, "placement": Placement, "unshared": Unshared, "real": Real}

@@ -20,9 +20,10 @@ inline constexpr std::int64_t sweep_ms = 3'600'000;        // old ones go once a
 // Of a week, for explain and replay: one a second and a half; some 2 GB with four workers offered.
 inline constexpr std::int64_t decisions_max = 1'000'000;
 inline constexpr std::size_t decision_candidates_max = 64;  // of one decision: 24 KiB
-inline constexpr std::size_t refusals_kept_max = 100;       // a second, of those by a policy
-inline constexpr std::size_t ended_tasks_max = 1'024;       // kept in memory, for late readers
-inline constexpr std::size_t ended_replies_max = 128;       // of /v1: nobody reads them again
+inline constexpr std::size_t refusals_kept_max = 1;    // a second, by a policy: others are a week's
+inline constexpr std::size_t failure_bytes_max = 256;  // of what a failed try's worker said
+inline constexpr std::size_t ended_tasks_max = 1'024;  // kept in memory, for late readers
+inline constexpr std::size_t ended_replies_max = 128;  // of /v1: nobody reads them again
 inline constexpr std::size_t frame_bytes_max = sse_event_bytes_max;
 inline constexpr std::int64_t queued_comment_ms = 2'000;   // a person watches the place change
 inline constexpr std::int64_t worker_head_ms = 30'000;     // six times first_event_wait_ms

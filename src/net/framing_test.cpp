@@ -335,8 +335,10 @@ TEST(ChunkedDecoder, TakesPlainChunksAndNothingElse) {
 }
 
 TEST(ChunkedDecoder, CountsAllChunksAgainstTheLimit) {
-  EXPECT_EQ(decode("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", 2, 6), "abcdef");
-  EXPECT_EQ(decode("3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n", 2, 6), "!413");
+  for (const std::size_t slice : {2, 4096}) {  // step by step, and a chunk at once
+    EXPECT_EQ(decode("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", slice, 6), "abcdef");
+    EXPECT_EQ(decode("3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n", slice, 6), "!413");
+  }
 }
 
 TEST(ChunkedDecoder, StaysRefused) {

@@ -388,11 +388,13 @@ void Orchestrator::note_token(JobRecord& job, SteadyTime at) {
 }
 
 void Orchestrator::carry_out(Record& action) {
-  // A flood that a policy refuses must not keep the store from what matters.
-  const bool refused = action.decision.kind == Decision::Kind::rejected;
-  if (refused && !refusals_kept_.take(clock_.now())) return;
   auto text = decision_text(action.decision);
-  if (journal_ != nullptr) journal_->decided(action.decision.job, action.decision.attempt, text);
+  // A flood that a policy refuses must not push a week's placements out of the store.
+  const bool refused = action.decision.kind == Decision::Kind::rejected;
+  const bool stays = !refused || refusals_kept_.take(clock_.now());
+  if (journal_ != nullptr && stays) {
+    journal_->decided(action.decision.job, action.decision.attempt, text);
+  }
   decisions_[action.decision.job].push_back(std::move(text));
   if (journal_ == nullptr) return;
   // Of a thousand long streams the store has them for long: each is a kilobyte.

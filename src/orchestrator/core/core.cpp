@@ -12,6 +12,16 @@
 
 namespace llorch {
 
+namespace {
+
+// What somebody else's server says may repeat the prompt, which is not kept.
+std::string failure_text(const WorkerState* from, std::string_view message) {
+  if (from == nullptr || from->external) return {};
+  return std::string(message.substr(0, limits::failure_bytes_max));
+}
+
+}  // namespace
+
 Core::Core(CoreOptions options, Policy& policy)
     : options_(options),
       policy_(policy),
@@ -192,7 +202,12 @@ Core::Placed Core::place(Job& job) {
   auto decision = decision_of(job);
   auto rates = fleet_rates(workers);
   for (const auto* worker : workers) {
-    rates.most_kept = std::max(rates.most_kept, index_.kept(worker->id()));
+    const auto kept = index_.kept(worker->id());
+    if (!kept) {  // what a prompt displaces there is known, and counts for more than a guess
+      rates.most_kept = 0;
+      break;
+    }
+    rates.most_kept = std::max(rates.most_kept, *kept);
   }
   std::vector<PolicyWorker> offered;
   for (const auto* worker : workers) {
@@ -428,7 +443,7 @@ bool Core::may_retry(const Job& job, const std::string& from, Failure failure, c
   decision.worker_id = from;
   decision.failed = FailedTry{.kind = std::string(told.kind),
                               .code = std::string(told.code),
-                              .message = error.message,
+                              .message = failure_text(worker(from), error.message),
                               .tries = tries};
   actions_.push_back(Record{std::move(decision)});
   return again;

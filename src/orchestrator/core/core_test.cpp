@@ -470,21 +470,43 @@ TEST_F(CoreTest, RecordsWhatAPolicyWasAskedBesidePlacements) {
   EXPECT_EQ(refusal.queue_depth, 1);
   EXPECT_EQ(refusal.reason, "somebody waits");
   EXPECT_EQ(refusal.of.model, job("3").model);
-  const auto failure = [](std::uint32_t attempt) {
-    return AttemptFailed{.job = JobId{"1"},
-                         .attempt = attempt,
-                         .failure = Failure::stalled,
-                         .error = {.code = Code::worker_timeout, .message = "no news"}};
+}
+
+// clause: O-40
+TEST_F(CoreTest, RecordsEachTryThatFailedAndWhatBecameOfIt) {
+  GatePolicy policy;
+  core_ = std::make_unique<Core>(CoreOptions{}, policy);
+  add_worker("a");
+  tell(JobSubmitted{job("1")}, 0);
+  const auto fails = [this](std::uint32_t attempt, Millis now) {
+    const auto actions = tell(
+        AttemptFailed{.job = JobId{"1"},
+                      .attempt = attempt,
+                      .failure = Failure::stalled,
+                      .error = {.code = Code::worker_timeout, .message = std::string(1'000, 'x')}},
+        now);
+    const auto* const record = find<Record>(actions);
+    return record == nullptr ? Decision{} : record->decision;
   };
-  const auto failed = tell(failure(0), 10);
-  ASSERT_NE(find<Record>(failed), nullptr);
-  const auto& again = find<Record>(failed)->decision;
-  EXPECT_EQ(again.kind, Decision::Kind::retried);
-  EXPECT_EQ(again.worker_id, "a");
-  ASSERT_TRUE(again.failed);
-  EXPECT_EQ(again.failed->tries, 1U);
-  EXPECT_EQ(again.failed->kind, "timeout");
-  EXPECT_EQ(again.failed->code, "WORKER_TIMEOUT");
+  const auto first = fails(0, 10);
+  EXPECT_EQ(first.kind, Decision::Kind::retried);
+  EXPECT_EQ(first.worker_id, "a");
+  ASSERT_TRUE(first.failed);
+  EXPECT_EQ(first.failed->tries, 1U);
+  EXPECT_EQ(first.failed->kind, "timeout");
+  EXPECT_EQ(first.failed->code, "WORKER_TIMEOUT");
+  EXPECT_EQ(first.failed->message, std::string(limits::failure_bytes_max, 'x'));
+  std::vector<Action> again;
+  Millis now = 1'000;
+  for (; where(again).empty() && now < 10'000; now += limits::tick_ms) {
+    again = beat("a", now);
+    if (where(again).empty()) again = tell(TimePassed{}, now);
+  }
+  ASSERT_EQ(where(again), "a");
+  const auto second = fails(find<Dispatch>(again)->attempt, now);
+  EXPECT_EQ(second.kind, Decision::Kind::given_up);
+  ASSERT_TRUE(second.failed);
+  EXPECT_EQ(second.failed->tries, 2U);
 }
 
 // After a night without jobs the first that had to wait was told it would take a quarter of an

@@ -83,8 +83,8 @@ Candidate estimate_cost(const JobSpec& job, double expected_out, const WorkerSta
                              static_cast<double>(job.prompt_bytes);
     cost.displaced_ms = lost_blocks * tokens_each * prefill_ms_each * index.reuse();
   } else if (rates.most_kept > 0 && fresh > 0) {
-    const auto fullness =
-        static_cast<double>(index.kept(worker.id())) / static_cast<double>(rates.most_kept);
+    const auto fullness = static_cast<double>(index.kept(worker.id()).value_or(0)) /
+                          static_cast<double>(rates.most_kept);
     cost.displaced_ms = spread_share * cost.prefill_ms * fullness;
   }
   // Its slots share the device: the rate of the beats is that of all streams together.

@@ -13,7 +13,7 @@ struct FleetRates {  // for workers that have not been measured yet
   // Of the slowest: what an external server is credited with, which nobody measures.
   double slowest_prefill = 500;
   double slowest_decode = 20;
-  std::size_t most_kept = 0;  // PrefixIndex::kept() of the worker that has most
+  std::size_t most_kept = 0;  // the most of PrefixIndex::kept(), where none of them has lost any
 };
 FleetRates fleet_rates(const std::vector<const WorkerState*>& workers);
 

@@ -126,9 +126,11 @@ std::size_t PrefixIndex::displaced(const std::string& worker, std::size_t blocks
   return std::min(blocks - std::min(blocks, room), shelf->by_use.size());
 }
 
-std::size_t PrefixIndex::kept(const std::string& worker) const {
+std::optional<std::size_t> PrefixIndex::kept(const std::string& worker) const {
   const auto* const shelf = find(worker);
-  return shelf != nullptr && shelf->holds == unknown ? shelf->by_use.size() : 0;
+  if (shelf == nullptr) return 0;
+  if (shelf->holds != unknown) return std::nullopt;
+  return shelf->by_use.size();
 }
 
 }  // namespace llorch

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <list>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -43,8 +44,8 @@ class PrefixIndex {
   void found(const std::string& worker, const Expected& expected, std::size_t blocks);
 
   std::size_t size() const { return entries_.size(); }
-  // Blocks of a worker that has lost none yet; 0: it is known how much it holds.
-  std::size_t kept(const std::string& worker) const;
+  // Blocks of a worker that has lost none yet; nullopt: it is known how much it holds.
+  std::optional<std::size_t> kept(const std::string& worker) const;
   // Blocks that the worker would lose by computing so many more; 0 while it has lost none.
   std::size_t displaced(const std::string& worker, std::size_t blocks) const;
   // How much of a prompt has lately been found where it was sent: what a kept block is worth.
