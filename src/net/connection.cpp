@@ -131,11 +131,11 @@ Task<std::optional<RequestHead>> Connection::read_head(std::int64_t head_ms) {
       co_await refuse(size.error().status, size.error().why);
       co_return std::nullopt;
     }
-    if (*size) {
+    if (const auto& whole = *size) {
       transport_.disarm();
-      auto head = parse_request_head(in_.bytes().substr(0, **size));
+      auto head = parse_request_head(in_.bytes().substr(0, *whole));
       if (!head) request_.path = path_begun(in_.bytes());
-      in_.consume(**size);
+      in_.consume(*whole);
       if (head) co_return std::move(*head);
       co_await refuse(head.error().status, head.error().why);
       co_return std::nullopt;
