@@ -48,9 +48,8 @@ void append_job(std::string& out, const DecisionJob& job) {
       .end();
 }
 
-void append_failed(JsonObjectWriter& row, const Decision& decision) {
-  const auto& failed = *decision.failed;
-  row.boolean("retry", decision.kind == Decision::Kind::retried).integer("tries", failed.tries);
+void append_failed(JsonObjectWriter& row, const FailedTry& failed, bool again) {
+  row.boolean("retry", again).integer("tries", failed.tries);
   JsonObjectWriter(row.key("error"))
       .string("kind", failed.kind)
       .string("code", failed.code)
@@ -141,7 +140,9 @@ std::string decision_text(const Decision& decision) {
   if (!decision.decided_by.empty()) row.string("decided_by", decision.decided_by);
   if (!decision.reason.empty()) row.string("reason", decision.reason);
   if (decision.queue_depth) row.integer("queue_depth", *decision.queue_depth);
-  if (decision.failed) append_failed(row, decision);
+  if (decision.failed) {
+    append_failed(row, *decision.failed, decision.kind == Decision::Kind::retried);
+  }
   append_job(row.key("job"), decision.of);
   append_json_list(row.key("candidates"), candidates,
                    [&](const Candidate* candidate) { append_candidate(out, *candidate); });
