@@ -233,11 +233,11 @@ void Orchestrator::tell(Event event) {
                 std::make_move_iterator(actions.end()));
   if (doing_) return;
   const Doing doing(doing_);
-  for (std::size_t next = 0; next < to_do_.size(); ++next) {  // it grows meanwhile
-    auto action = std::move(to_do_[next]);
+  while (!to_do_.empty()) {
+    auto action = std::move(to_do_.front());
+    to_do_.pop_front();
     std::visit([this](auto& what) { carry_out(what); }, action);
   }
-  to_do_.clear();
 }
 
 void Orchestrator::carry_out(Dispatch& action) {

@@ -167,7 +167,7 @@ class Orchestrator {
   std::unique_ptr<PoolCleaner> cleaner_;  // null: nobody is told
   PolicyHost* policy_host_ = nullptr;
   std::optional<SteadyTime> swept_at_;  // when old jobs were last forgotten
-  std::vector<Action> to_do_;
+  std::deque<Action> to_do_;
   bool doing_ = false;
   bool draining_ = false;
   bool stopped_ = false;
