@@ -116,10 +116,10 @@ RecordedJob job_in(const json::object& job) {
   return record;
 }
 
-std::optional<RecordedFailure> failed_in(const json::object& text) {
+std::optional<FailedTry> failed_in(const json::object& text) {
   const auto* const error = text.if_contains("error");
   if (error == nullptr || !error->is_object()) return std::nullopt;
-  RecordedFailure failed;
+  FailedTry failed;
   read(error->get_object(), "kind", failed.kind);
   read(error->get_object(), "code", failed.code);
   read(error->get_object(), "message", failed.message);

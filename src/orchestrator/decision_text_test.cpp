@@ -97,8 +97,7 @@ TEST(DecisionText, KeepsWhetherItWasAdmittedAndTriedAgain) {
   auto failed = a_decision(0);
   failed.kind = Decision::Kind::retried;
   failed.failed = {.kind = "timeout", .code = "TIMEOUT", .message = "no \"news\"", .tries = 2};
-  const RecordedFailure told{
-      .kind = "timeout", .code = "TIMEOUT", .message = "no \"news\"", .tries = 2};
+  const FailedTry told{.kind = "timeout", .code = "TIMEOUT", .message = "no \"news\"", .tries = 2};
   EXPECT_EQ(back(failed).failed, told);
   EXPECT_EQ(back(failed).kind, DecisionRecord::Kind::retry);
   failed.kind = Decision::Kind::given_up;

@@ -54,7 +54,7 @@ PolicyWorker view_of(const RecordedWorker& worker) {
           .memory_free_bytes = worker.memory_free_bytes};
 }
 
-PolicyError view_of(const RecordedFailure& failed) {
+PolicyError view_of(const FailedTry& failed) {
   return {.kind = failed.kind, .code = failed.code, .message = failed.message};
 }
 

@@ -38,13 +38,6 @@ struct RecordedWorker {
   bool operator==(const RecordedWorker&) const = default;
 };
 
-// Why a try ended: PolicyError that owns its texts.
-struct RecordedFailure {
-  std::string kind, code, message;
-  std::uint32_t tries = 1;  // that had failed, this one among them
-  bool operator==(const RecordedFailure&) const = default;
-};
-
 struct DecisionRecord {
   // admit: what is admitted now and was refused; where it would go nobody knows.
   enum class Kind { worker, wait, reject, admit, retry, give_up };
@@ -56,7 +49,7 @@ struct DecisionRecord {
   std::string reason;     // of Kind::reject
   std::string decided_by;
   std::optional<std::int64_t> queue_depth;  // should_admit was asked, just before
-  std::optional<RecordedFailure> failed;    // should_retry was asked, and nothing else
+  std::optional<FailedTry> failed;          // should_retry was asked, and nothing else
   bool operator==(const DecisionRecord&) const = default;
 };
 
@@ -66,7 +59,7 @@ inline constexpr TextRange record_text{.bytes_min = 0, .bytes_max = 4'096};
 // Views into the record.
 PolicyJob view_of(const RecordedJob& job);
 PolicyWorker view_of(const RecordedWorker& worker);
-PolicyError view_of(const RecordedFailure& failed);
+PolicyError view_of(const FailedTry& failed);
 std::vector<PolicyWorker> views_of(std::span<const RecordedWorker> workers);
 // Shape: placement.kind is not built_in, placement.worker is within workers.
 DecisionRecord make_record(std::int64_t at_ms, const PolicyJob& job,

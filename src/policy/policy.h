@@ -55,6 +55,13 @@ struct PolicyError {
   std::string_view message;
 };
 
+// The same, kept: it owns its texts.
+struct FailedTry {
+  std::string kind, code, message;
+  std::uint32_t tries = 1;  // that have failed, this one among them
+  bool operator==(const FailedTry&) const = default;
+};
+
 struct Placement {
   enum class Kind { built_in, worker, wait, reject };
   Kind kind = Kind::built_in;

@@ -79,11 +79,10 @@ TEST(Replay, AsksWhetherAJobIsTriedAgain) {
       "fn should_retry(job, attempt, error) { if error.code == \"TIMEOUT\" { attempt < 2 } }",
       clock);
   const auto failed = [](const char* code, std::uint32_t tries, DecisionRecord::Kind kind) {
-    return DecisionRecord{
-        .job = test_job(),
-        .kind = kind,
-        .worker_id = "b",
-        .failed = RecordedFailure{.kind = "timeout", .code = code, .tries = tries}};
+    return DecisionRecord{.job = test_job(),
+                          .kind = kind,
+                          .worker_id = "b",
+                          .failed = FailedTry{.kind = "timeout", .code = code, .tries = tries}};
   };
   using Kind = DecisionRecord::Kind;
   const std::vector records = {failed("TIMEOUT", 1, Kind::retry), failed("TIMEOUT", 2, Kind::retry),

@@ -34,12 +34,6 @@ struct DecisionJob {
   double temperature = 1;
 };
 
-// A try that failed, as a policy was told of it.
-struct FailedTry {
-  std::string kind, code, message;
-  std::uint32_t tries = 0;  // that have failed, this one among them
-};
-
 struct Decision {
   enum class Kind { placed, rejected, retried, given_up };
   Kind kind = Kind::placed;
