@@ -1,5 +1,5 @@
-// third_party/patches/0004, 0005 and 0009: attention leaves out no row and lets no row see what its
-// mask hides, whatever the threads share; a few rows have the bits of the plain loop.
+// third_party/patches/0004 and 0009: attention leaves out no row and lets no row see what its mask
+// hides, whatever the threads share; a few rows have the bits of the plain loop.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
