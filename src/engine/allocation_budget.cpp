@@ -21,6 +21,7 @@ struct Budget {
   std::uintptr_t stack_floor = 0;  // no deeper
 };
 thread_local Budget budget;
+thread_local std::uint64_t allocations = 0;
 
 constexpr unsigned between_looks = 64;
 constexpr unsigned question_counts = 4;  // as so many allocations
@@ -71,6 +72,7 @@ void charge(std::size_t bytes) {
 }
 
 void* allocate(std::size_t bytes, std::size_t alignment) {
+  ++allocations;
   charge(bytes);
   void* memory = nullptr;
   if (alignment <= alignof(std::max_align_t)) {
@@ -83,6 +85,10 @@ void* allocate(std::size_t bytes, std::size_t alignment) {
 }
 
 }  // namespace
+
+std::uint64_t allocations_of_this_thread() {
+  return allocations;
+}
 
 AllocationBudget::AllocationBudget(std::size_t bytes, std::chrono::milliseconds time) {
   assert(!budget.active);

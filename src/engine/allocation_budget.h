@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <new>
 
 namespace llorch {
@@ -15,6 +16,9 @@ class AllocationBudgetSpent final : public std::bad_alloc {
  public:
   const char* what() const noexcept override { return "it ran past its time or memory limit"; }
 };
+
+// How often this thread has called operator new so far.
+std::uint64_t allocations_of_this_thread();
 
 class AllocationBudget {
  public:

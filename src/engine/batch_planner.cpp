@@ -1,6 +1,7 @@
 #include "engine/batch_planner.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace llorch {
 namespace {
@@ -28,63 +29,71 @@ std::int64_t BatchPlanner::chunk_of(const SlotView& s, double left_ms, bool firs
   const auto fits = cost.tokens_in(left_ms, s.evaluated);
   if (!first || fits >= wide_from_tokens) return fits;
   const auto narrow = std::max<std::int64_t>(fits, prefill_tokens_min);
-  const auto narrow_ms = cost.ms(PrefillWork::of(narrow, s.evaluated));
-  const auto tile_ms = cost.tile_ms(s.evaluated);
-  const auto streams_ms = options_.itl_target_ms - left_ms;
-  const bool short_enough = streams_ms + tile_ms <=
-                            tile_stretch * std::max(options_.itl_target_ms, streams_ms + narrow_ms);
-  const bool pays = tile_ms * static_cast<double>(narrow) * tile_gain <=
-                    narrow_ms * static_cast<double>(wide_from_tokens);
-  return short_enough && pays ? wide_from_tokens : narrow;
+  const auto together = s.prefill_left - 1;  // the last one is computed alone
+  if (together < wide_from_tokens) return narrow;
+  // In even parts: a rest too short for a tile would take longer than one.
+  const auto parts = together / wide_from_tokens;
+  for (const auto wide : {(together + parts - 1) / parts, wide_from_tokens}) {
+    if (is_worth_it(wide, narrow, s.evaluated, options_.itl_target_ms - left_ms, cost)) return wide;
+  }
+  return narrow;
 }
 
-void BatchPlanner::add_prompts(std::vector<PlannedRow>& rows,
-                               std::span<const SlotView* const> waiting, double left_ms,
-                               std::int64_t room, const PrefillCost& cost) const {
-  for (const auto* s : waiting) {
+// Whether a step of so many tokens, in tiles, is short enough and so much faster than a narrow one.
+bool BatchPlanner::is_worth_it(std::int64_t wide, std::int64_t narrow, std::int64_t done,
+                               double streams_ms, const PrefillCost& cost) const {
+  const auto narrow_ms = cost.ms(PrefillWork::of(narrow, done));
+  const auto wide_ms = cost.wide_ms(wide, done);
+  return streams_ms + wide_ms <=
+             tile_stretch * std::max(options_.itl_target_ms, streams_ms + narrow_ms) &&
+         wide_ms * static_cast<double>(narrow) * tile_gain <= narrow_ms * static_cast<double>(wide);
+}
+
+void BatchPlanner::add_prompts(double left_ms, std::int64_t room, const PrefillCost& cost) {
+  for (const auto* s : waiting_) {
     const auto most = std::min(room, s->prefill_left);
-    auto take = std::min(most, chunk_of(*s, left_ms, s == waiting.front(), cost));
+    auto take = std::min(most, chunk_of(*s, left_ms, s == waiting_.front(), cost));
     if (take == s->prefill_left && take >= alone_from_tokens) --take;
     // Less is not worth its pass over the weights.
     if (take <= 0 || take < std::min<std::int64_t>(most, prefill_tokens_min)) break;
-    rows.push_back({s->slot, static_cast<std::int32_t>(take)});
+    rows_.push_back({s->slot, static_cast<std::int32_t>(take)});
     left_ms -= cost.ms(PrefillWork::of(take, s->evaluated));
     room -= take;
   }
 }
 
-std::vector<PlannedRow> BatchPlanner::plan_shared(std::span<const SlotView> slots,
-                                                  const StepCost& cost) const {
-  std::vector<PlannedRow> rows;
-  std::vector<const SlotView*> waiting;
+void BatchPlanner::plan_shared(std::span<const SlotView> slots, const StepCost& cost) {
+  rows_.clear();
+  waiting_.clear();
   std::int32_t solo_rows = 0;
   for (const auto& s : slots) {
     if (s.deterministic) {
       if (s.phase == SlotPhase::decode) ++solo_rows;
       continue;
     }
-    if (s.phase == SlotPhase::decode) rows.push_back({s.slot, 1});
-    if (s.phase == SlotPhase::prefill) waiting.push_back(&s);
+    if (s.phase == SlotPhase::decode) rows_.push_back({s.slot, 1});
+    if (s.phase == SlotPhase::prefill) waiting_.push_back(&s);
   }
   // Shortest remaining first, so a short question is not stuck behind a book; ageing, so the book
   // is read in the end.
   const auto rank = [](const SlotView* s) {
     return static_cast<double>(s->prefill_left) - s->waited_ms * ageing_tokens_per_ms;
   };
-  std::stable_sort(waiting.begin(), waiting.end(),
-                   [&](const auto* a, const auto* b) { return rank(a) < rank(b); });
-  const auto decode_rows = static_cast<std::int32_t>(rows.size());
+  std::sort(waiting_.begin(), waiting_.end(), [&](const auto* a, const auto* b) {
+    return std::pair(rank(a), a->slot) < std::pair(rank(b), b->slot);
+  });
+  const auto decode_rows = static_cast<std::int32_t>(rows_.size());
   std::int64_t room = options_.batch_tokens_max - decode_rows;
   if (!cost.prefill().known()) {
     const bool watched = decode_rows + solo_rows > 0;
     room = std::min<std::int64_t>(room, watched ? prefill_tokens_min : solo_tokens_first);
   }
-  add_prompts(rows, waiting, prefill_ms(decode_rows, solo_rows, cost), room, cost.prefill());
-  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.slot < b.slot; });
-  return rows;
+  add_prompts(prefill_ms(decode_rows, solo_rows, cost), room, cost.prefill());
+  std::sort(rows_.begin(), rows_.end(),
+            [](const auto& a, const auto& b) { return a.slot < b.slot; });
 }
 
-std::vector<PlannedRow> BatchPlanner::plan(std::span<const SlotView> slots, const StepCost& cost) {
+std::vector<PlannedRow>& BatchPlanner::plan(std::span<const SlotView> slots, const StepCost& cost) {
   // The next deterministic slot after the last one that ran, in a circle.
   const SlotView* solo = nullptr;
   const SlotView* first_solo = nullptr;
@@ -93,24 +102,25 @@ std::vector<PlannedRow> BatchPlanner::plan(std::span<const SlotView> slots, cons
     if (first_solo == nullptr) first_solo = &s;
     if (solo == nullptr && s.slot > last_solo_) solo = &s;
   }
-  auto shared = plan_shared(slots, cost);
-  if (first_solo == nullptr || (shared_next_ && !shared.empty())) {
+  plan_shared(slots, cost);
+  if (first_solo == nullptr || (shared_next_ && !rows_.empty())) {
     // All deterministic slots run between two shared batches, so neither kind starves.
     shared_next_ = false;
     last_solo_ = -1;
-    return shared;
+    return rows_;
   }
   if (solo == nullptr) {  // the circle is complete
     shared_next_ = true;
     last_solo_ = -1;
-    if (!shared.empty()) return plan(slots, cost);
+    if (!rows_.empty()) return plan(slots, cost);
     solo = first_solo;
   }
   last_solo_ = solo->slot;
   const auto tokens = solo->phase == SlotPhase::decode
                           ? 1
                           : std::min<std::int64_t>(solo->prefill_left, deterministic_chunk_tokens);
-  return {{solo->slot, static_cast<std::int32_t>(tokens)}};
+  rows_.assign(1, {solo->slot, static_cast<std::int32_t>(tokens)});
+  return rows_;
 }
 
 }  // namespace llorch

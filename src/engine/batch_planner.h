@@ -40,7 +40,7 @@ inline constexpr std::int32_t deterministic_chunk_tokens = 32;
 inline constexpr std::int32_t prefill_tokens_min = 8;
 // A step may last so many times as long, as the target or as a step with the least of a prompt in
 // it, where a tile of the prompt computes it so many times faster: a few tokens of a full context
-// take half as long as a tile, and with tiles the gaps are over in a fifth of the time.
+// take half as long as a tile, which brings the prompt many times as far.
 inline constexpr double tile_stretch = 2.5;
 inline constexpr double tile_gain = 2;
 // A prompt that nobody waits behind still comes in steps of about this long: a cancel takes effect
@@ -59,19 +59,23 @@ class BatchPlanner {
 
   // Rows of the next batch by ascending slot; empty when no slot can go on. When the batch holds a
   // deterministic slot it holds that slot alone; those take turns with the shared batch.
-  std::vector<PlannedRow> plan(std::span<const SlotView> slots, const StepCost& cost);
+  // Shape: `slots` by ascending slot. Lifetime of the result: until the next call.
+  std::vector<PlannedRow>& plan(std::span<const SlotView> slots, const StepCost& cost);
 
  private:
-  std::vector<PlannedRow> plan_shared(std::span<const SlotView> slots, const StepCost& cost) const;
+  void plan_shared(std::span<const SlotView> slots, const StepCost& cost);
   std::int64_t chunk_of(const SlotView& s, double left_ms, bool first,
                         const PrefillCost& cost) const;
-  void add_prompts(std::vector<PlannedRow>& rows, std::span<const SlotView* const> waiting,
-                   double left_ms, std::int64_t room, const PrefillCost& cost) const;
+  bool is_worth_it(std::int64_t wide, std::int64_t narrow, std::int64_t done, double streams_ms,
+                   const PrefillCost& cost) const;
+  void add_prompts(double left_ms, std::int64_t room, const PrefillCost& cost);
   double prefill_ms(std::int32_t decode_rows, std::int32_t solo_rows, const StepCost& cost) const;
 
   PlannerOptions options_;
   std::int32_t last_solo_ = -1;  // the slot of the last batch run alone
   bool shared_next_ = true;
+  std::vector<PlannedRow> rows_;          // of the step that is planned
+  std::vector<const SlotView*> waiting_;  // whose prompts it may compute, the next one first
 };
 
 }  // namespace llorch

@@ -169,8 +169,8 @@ void EngineCore::unpark() {
   }
 }
 
-std::vector<SlotView> EngineCore::views(SteadyTime now) const {
-  std::vector<SlotView> out;
+std::span<const SlotView> EngineCore::look(SteadyTime now) {
+  views_.clear();
   for (const auto& slot : slots_) {
     if (!slot.run) continue;
     const auto& run = *slot.run;
@@ -179,14 +179,14 @@ std::vector<SlotView> EngineCore::views(SteadyTime now) const {
       // Fixed borders: the prompt in chunks, resumed tokens one by one as they were drawn.
       left = run.evaluated < run.prompt_tokens ? run.prompt_tokens - run.evaluated : 1;
     }
-    out.push_back({.slot = run.slot,
-                   .phase = run.phase,
-                   .prefill_left = left,
-                   .evaluated = run.evaluated,
-                   .waited_ms = elapsed_ms(run.seated_at, now),
-                   .deterministic = run.request.deterministic});
+    views_.push_back({.slot = run.slot,
+                      .phase = run.phase,
+                      .prefill_left = left,
+                      .evaluated = run.evaluated,
+                      .waited_ms = elapsed_ms(run.seated_at, now),
+                      .deterministic = run.request.deterministic});
   }
-  return out;
+  return views_;
 }
 
 // Only for a job that computes alone: beside others each guessed token would split the batch.
@@ -368,7 +368,7 @@ bool EngineCore::step() {
   close_gap();
   cells_.keep_on_disk(slots_, itl_target_ms_ * disk_read_share, steady_now());
   StepTimes times{.begun = steady_now()};
-  auto rows = planner_.plan(views(times.begun), cost_);
+  auto& rows = planner_.plan(look(times.begun), cost_);
   if (rows.empty()) {
     if (!totals_.waiting_since) totals_.waiting_since = times.begun;
     return false;

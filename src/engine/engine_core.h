@@ -56,7 +56,7 @@ class EngineCore {
   bool await_leader(Run& run, std::int64_t cached_tokens);
   void close_gap();
   void unpark();
-  std::vector<SlotView> views(SteadyTime now) const;
+  std::span<const SlotView> look(SteadyTime now);
   void end_wait();
   void add_draft(std::vector<PlannedRow>& rows);
   void fill_batch(const std::vector<PlannedRow>& rows);
@@ -91,6 +91,7 @@ class EngineCore {
   Batch batch_;
   std::vector<Slot> slots_;
   std::list<std::shared_ptr<Run>> runs_;   // every run that is not over, oldest first
+  std::vector<SlotView> views_;            // of the step that is planned
   std::vector<std::int32_t> output_rows_;  // per slot: its row with logits in the batch, or -1
   EngineLoad totals_;                      // the counters, and since when it waits
   PrefillRate prefill_rate_;

@@ -45,7 +45,8 @@ class Talk {
         if (!changed_.wait_until(lock, deadline, [&] { return ready_; })) return false;
         ready_ = false;
       }
-      for (auto& event : box_->take()) note(event);
+      box_->take(events_);
+      for (auto& event : events_) note(event);
     }
     return true;
   }
@@ -78,6 +79,7 @@ class Talk {
   }
 
   Engine& engine_;
+  std::vector<JobEvent> events_;
   std::shared_ptr<Outbox> box_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -333,9 +335,11 @@ TEST_F(EngineOnRealWeights, CountsNoTokenThatAParkedSlotNeverSent) {
   engine->cancel(box);
   std::int64_t tokens = 0;
   std::optional<Ended> ended;
+  std::vector<JobEvent> events;
   while (!ended) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline);
-    for (const auto& event : box->take()) {
+    box->take(events);
+    for (const auto& event : events) {
       if (std::holds_alternative<TokenOut>(event)) ++tokens;
       if (const auto* end = std::get_if<Ended>(&event)) ended = *end;
     }

@@ -53,9 +53,12 @@ TEST(Outbox, RefusesWhenFullButAlwaysTakesTheEnd) {
   EXPECT_FALSE(outbox.try_push(TokenOut{}));
   EXPECT_TRUE(outbox.try_push(PrefillProgress{})) << "dropped, not refused";
   EXPECT_TRUE(outbox.try_push(Ended{}));
-  EXPECT_EQ(outbox.take().size(), limits::outbox_events_max + 1);
+  std::vector<JobEvent> taken;
+  outbox.take(taken);
+  EXPECT_EQ(taken.size(), limits::outbox_events_max + 1);
   EXPECT_EQ(rooms, 1);
-  EXPECT_TRUE(outbox.take().empty());
+  outbox.take(taken);
+  EXPECT_TRUE(taken.empty());
 }
 
 TEST(TaskThread, RunsTasksInOrderOnItsOwnThread) {

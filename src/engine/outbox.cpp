@@ -8,7 +8,7 @@ namespace llorch {
 
 void Outbox::on_ready(Callback ready) {
   const std::lock_guard lock(mutex_);
-  ready_ = std::move(ready);
+  ready_ = ready ? std::make_shared<const Callback>(std::move(ready)) : nullptr;
 }
 
 void Outbox::on_room(Callback room) {
@@ -18,7 +18,7 @@ void Outbox::on_room(Callback room) {
 
 bool Outbox::try_push(JobEvent event) {
   const bool last = std::holds_alternative<Ended>(event) || std::holds_alternative<Failed>(event);
-  Callback ready;
+  std::shared_ptr<const Callback> ready;
   {
     const std::lock_guard lock(mutex_);
     if (!last && events_.size() >= limits::outbox_events_max) {
@@ -29,20 +29,19 @@ bool Outbox::try_push(JobEvent event) {
     if (events_.empty()) ready = ready_;
     events_.push_back(std::move(event));
   }
-  if (ready) ready();
+  if (ready) (*ready)();
   return true;
 }
 
-std::vector<JobEvent> Outbox::take() {
+void Outbox::take(std::vector<JobEvent>& into) {
+  into.clear();
   Callback room;
-  std::vector<JobEvent> taken;
   {
     const std::lock_guard lock(mutex_);
-    taken.swap(events_);
+    into.swap(events_);
     if (std::exchange(refused_, false)) room = room_;
   }
   if (room) room();
-  return taken;
 }
 
 }  // namespace llorch

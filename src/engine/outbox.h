@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -23,14 +24,14 @@ class Outbox {
   // False when the outbox is full; Ended and Failed always fit. Nothing follows those two.
   // PrefillProgress is dropped, not refused, when full.
   bool try_push(JobEvent event);
-  // All events so far, in order; empty when none.
-  std::vector<JobEvent> take();
+  // All events so far, in order; `into` is emptied first, and its room serves the next ones.
+  void take(std::vector<JobEvent>& into);
 
  private:
   std::mutex mutex_;
   std::vector<JobEvent> events_;
   bool refused_ = false;
-  Callback ready_;
+  std::shared_ptr<const Callback> ready_;  // copied for each call
   Callback room_;
 };
 

@@ -116,7 +116,10 @@ Sampling resolve_sampling(const SamplingFields& fields, const SamplingDefaults& 
 }
 
 Sampler::Sampler(Sampling sampling, std::vector<Token> never)
-    : sampling_(std::move(sampling)), never_(std::move(never)) {}
+    : sampling_(std::move(sampling)), never_(std::move(never)) {
+  recent_.reserve(limits::penalty_window_tokens);
+  seen_.reserve(limits::penalty_window_tokens);
+}
 
 void Sampler::accept(Token token) {
   if (recent_.size() < limits::penalty_window_tokens) {
@@ -161,10 +164,10 @@ std::optional<Token> Sampler::greedy(std::span<const float> logits) const {
 void Sampler::apply_penalties() {
   if (!penalises()) return;
   const auto& chain = sampling_.chain;
-  auto seen = recent_;
-  std::sort(seen.begin(), seen.end());
-  for (auto from = seen.begin(); from != seen.end();) {
-    const auto to = std::upper_bound(from, seen.end(), *from);
+  seen_ = recent_;
+  std::sort(seen_.begin(), seen_.end());
+  for (auto from = seen_.begin(); from != seen_.end();) {
+    const auto to = std::upper_bound(from, seen_.end(), *from);
     auto& logit = row_[static_cast<std::size_t>(*from)].logit;
     const auto penalty = static_cast<float>(chain.repetition_penalty);
     logit = logit > 0 ? logit / penalty : logit * penalty;

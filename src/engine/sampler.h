@@ -67,6 +67,7 @@ class Sampler {
   std::vector<Token> never_;
   std::vector<Token> recent_;  // ring of the last 64
   std::size_t recent_at_ = 0;
+  std::vector<Token> seen_;  // those, sorted
   std::vector<Candidate> row_;
 };
 

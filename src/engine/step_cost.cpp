@@ -93,8 +93,8 @@ double PrefillCost::ms(const PrefillWork& work) const {
   return std::inner_product(x.begin(), x.end(), prices_.begin(), 0.0);
 }
 
-double PrefillCost::tile_ms(std::int64_t done) const {
-  const auto work = PrefillWork::of(wide_from_tokens, done);
+double PrefillCost::wide_ms(std::int64_t count, std::int64_t done) const {
+  const auto work = PrefillWork::of(count, done);
   const auto doubt = std::sqrt(uncertainty_[wide_cell][wide_cell]);
   return ms(work) - std::min(doubt, prices_[wide_cell]) * work.wide_cells;
 }

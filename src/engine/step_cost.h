@@ -10,7 +10,7 @@
 namespace llorch {
 
 // From so many tokens of one prompt on, one more than a tile, llama.cpp's processor code computes
-// attention in tiles: a cell of a full context costs a fifth then.
+// attention in tiles: a cell of a full context costs a small part of that then.
 inline constexpr std::int64_t wide_from_tokens = 65;
 
 // The part of a step that computes prompts.
@@ -36,9 +36,9 @@ class PrefillCost {
   // Of a token in the middle of a prompt of a thousand that is computed alone. 0 = not known.
   double ms_per_token() const;
   double ms(const PrefillWork& work) const;
-  // Of the fewest tokens that are computed in tiles, behind `done`. Hopeful until such a step was
-  // seen, for else none would be tried.
-  double tile_ms(std::int64_t done) const;
+  // Of `count` tokens that are computed in tiles, behind `done`. Hopeful until such a step was
+  // seen, for else none would be tried. Shape: count >= wide_from_tokens.
+  double wide_ms(std::int64_t count, std::int64_t done) const;
   // The most tokens of a prompt of which `done` are computed that take no longer than `ms`; without
   // a bound while nothing is known.
   std::int64_t tokens_in(double ms, std::int64_t done) const;

@@ -62,10 +62,11 @@ class JobSession {
   MetricsEvent progress_{.phase = MetricsEvent::Phase::queued};
   std::vector<std::uint64_t> cache_chain_;
   std::size_t prompt_bytes_ = 0;
-  std::string out_;       // framed, not yet written
-  bool headers_ = false;  // of a stream: written
-  bool gone_ = false;     // nobody reads any more
-  bool over_ = false;     // Ended or Failed has come
+  std::vector<JobEvent> events_;  // taken, and being framed
+  std::string out_;               // framed, not yet written
+  bool headers_ = false;          // of a stream: written
+  bool gone_ = false;             // nobody reads any more
+  bool over_ = false;             // Ended or Failed has come
   std::optional<Error> error_;
   std::int64_t tokens_out_ = 0;
 };
@@ -95,7 +96,8 @@ Task<void> JobSession::run(Engine& engine, JobRequest job) {
 }
 
 void JobSession::take_events() {
-  for (const auto& event : seat_run().outbox->take()) {
+  seat_run().outbox->take(events_);
+  for (const auto& event : events_) {
     std::visit([this](const auto& kind) { take(kind); }, event);
   }
 }
