@@ -3,157 +3,41 @@
 
 Each round starts one server after the other, on the same model, threads and slots, and runs every
 case against each; the order alternates. Started by bench/compare.sh, which builds both.
+llama-server runs each case with the flags that were best for it in a round tried before (--best),
+or with its defaults. With --also another llorch-candled has a column of its own.
 With --other the second server is llorch-candled, too, with those flags: what a feature is worth.
 """
 import argparse
 import contextlib
-import dataclasses
 import http.client
 import json
 import os
 import pathlib
 import platform
+import random
 import signal
 import socket
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
+
+from compare_table import CASES, DEFAULTS, SERVERS, best_flags, failures, table
 
 READY_LIMIT_S = 120
 STOP_LIMIT_S = 15
 CASE_LIMIT_S = 300
 GREEDY_TOKENS = 32
-SERVERS = ("llorch", "llama-server")
+# What llama-server is tried with by --best; "auto", its default, asks the backend about attention.
+TRIED = (DEFAULTS, ("-kvu",), ("-fa", "on"), ("-fa", "off"), ("-kvu", "-fa", "off"),
+         ("--cache-ram", "0"))
+TRIAL_SEED = 500
+RESTART_WORDS = 3990  # of one token each
+WORDS = "the a of and to in is it you that he was for on are with as his they at".split()
+WRITTEN = 'worker_kv_disk_writes_total{outcome="written"}'
+WRITTEN_LIMIT_S = 20
 FIRST_TOKENS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One row of the table: where it is in the load client's JSON, and whether more is better."""
-    title: str
-    path: str
-    unit: str
-    more_is_better: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    title: str
-    flags: tuple
-    figures: tuple
-    beside: bool = False  # another program, which computes without end
-
-
-CASES = {
-    "single": Case("1 stream", ("--requests", "6", "--prompt-words", "40"), (
-        Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),
-        Figure("TTFT p50", "ttft_ms.p50", "ms", False))),
-    "edit": Case(
-        "1 stream, the answer repeats the prompt",
-        ("--route", "completions", "--requests", "4", "--prompt-words", "80", "--prompt-repeats", "3",
-         "--max-tokens", "200"), (
-            Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),)),
-    "chat4": Case("4 streams", ("--concurrency", "4", "--requests", "12"), (
-        Figure("all streams", "tokens_per_s", "tok/s", True),)),
-    "busy": Case("1 stream beside a busy program", ("--requests", "4", "--prompt-words", "40"), (
-        Figure("decode", "stream_tokens_per_s.p50", "tok/s", True),
-        Figure("TTFT p50", "ttft_ms.p50", "ms", False),
-        Figure("gap p99", "gap_ms.p99", "ms", False)), beside=True),
-    "prefill": Case(
-        "a prompt of 2 000 words", ("--requests", "2", "--prompt-words", "2000", "--max-tokens", "2"), (
-            Figure("TTFT p50", "ttft_ms.p50", "ms", False),)),
-    "streams": Case("8 streams", ("--concurrency", "8", "--requests", "24"), (
-        Figure("all streams", "tokens_per_s", "tok/s", True),
-        Figure("gap p50", "gap_ms.p50", "ms", False),
-        Figure("TTFT p50", "ttft_ms.p50", "ms", False))),
-    "prefix": Case(
-        "8 clients, one cold 400-word prefix",
-        ("--concurrency", "8", "--requests", "24", "--shared-prefix-words", "400"), (
-            Figure("all streams", "tokens_per_s", "tok/s", True),
-            Figure("TTFT p50", "ttft_ms.p50", "ms", False),
-            Figure("TTFT p99", "ttft_ms.p99", "ms", False))),
-    "prefixes": Case(
-        "8 clients, 16 prefixes in turn",
-        ("--concurrency", "8", "--requests", "48", "--shared-prefix-words", "400",
-         "--prefixes", "16"), (
-            Figure("all streams", "tokens_per_s", "tok/s", True),
-            Figure("TTFT p99", "ttft_ms.p99", "ms", False),
-            Figure("longest gap", "gap_ms.max", "ms", False))),
-    "inject": Case(
-        "4 streams, a 4 000-token prompt arrives",
-        ("--background-streams", "4", "--inject-prompt-tokens", "4000"), (
-            Figure("their longest gap", "loaded_gap_ms.max", "ms", False),
-            Figure("their gap p99", "loaded_gap_ms.p99", "ms", False),
-            Figure("quiet gap p99", "quiet_gap_ms.p99", "ms", False),
-            Figure("the prompt's TTFT", "injected_ttft_ms", "ms", False))),
-}
-START = (Figure("start to ready", "ready_s", "s", False),
-         Figure("start to first token", "first_token_s", "s", False))
 DEFAULT_CASES = "single,streams,prefix,prefixes,inject,prefill"
-
-
-def lookup(result, path):
-    """The number at "a.b" of a result; None when a round did not give it."""
-    for name in path.split("."):
-        if not isinstance(result, dict) or name not in result:
-            return None
-        result = result[name]
-    return result
-
-
-def summary(rounds, case, figure):
-    """Median, least and most per server, and the median of the ratios round by round.
-
-    A ratio above 1 says that llorch is better, whichever way the figure counts.
-    """
-    columns, pairs = {server: [] for server in SERVERS}, []
-    for one in rounds:
-        values = [lookup(one.get(server, {}).get(case, {}), figure.path) for server in SERVERS]
-        for server, value in zip(SERVERS, values):
-            if value is not None:
-                columns[server].append(value)
-        if None not in values and all(value > 0 for value in values):
-            ours, theirs = values
-            pairs.append(ours / theirs if figure.more_is_better else theirs / ours)
-    spread = {server: (statistics.median(column), min(column), max(column)) if column else None
-              for server, column in columns.items()}
-    return spread, statistics.median(pairs) if pairs else None
-
-
-def show(number):
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
-def table(rounds, cases, other="llama-server"):
-    lines = [f"| case | figure | llorch-candled | {other} | ratio |", "|---|---|---|---|---|"]
-    rows = [("start", "start", figure) for figure in START] if rounds else []
-    rows += [(CASES[name].title, name, figure) for name in cases for figure in CASES[name].figures]
-    for title, name, figure in rows:
-        spread, ratio = summary(rounds, name, figure)
-        cells = []
-        for server in SERVERS:
-            if spread[server] is None:
-                cells.append("–")
-            else:
-                median, least, most = (show(value) for value in spread[server])
-                cells.append(f"{median} {figure.unit} ({least}–{most})")
-        better = "–" if ratio is None else f"{ratio:.2f}x"
-        lines.append(f"| {title} | {figure.title} | {cells[0]} | {cells[1]} | {better} |")
-    return "\n".join(lines)
-
-
-def failures(rounds):
-    """"llama-server, inject: 2 x connection" for every kind of failed request."""
-    counts = {}
-    for one in rounds:
-        for server, results in one.items():
-            for case, result in results.items():
-                for kind, count in result.get("errors", {}).items():
-                    key = (server, case, kind)
-                    counts[key] = counts.get(key, 0) + count
-    return [f"{server}, {case}: {count} x {kind}"
-            for (server, case, kind), count in sorted(counts.items())]
 
 
 def free_port():
@@ -175,29 +59,31 @@ def answers(port, path):
 
 def is_ours(server, options):
     """Whether it is llorch-candled: with --other both are."""
-    return server == "llorch" or bool(options.other)
+    return server != "llama-server" or bool(options.other)
 
 
-def command_of(server, options, port, slots):
+def command_of(server, options, port, slots, flags):
     common = ["--host", "127.0.0.1", "--port", str(port)]
     threads = str(options.threads)
     if is_ours(server, options):
-        own = options.other.split() if server != "llorch" else []
-        return [str(options.work / "bin/llorch-candled"), "--model", str(options.model), *common,
-                "--threads", threads, "--slots", str(slots), "--ctx-tokens", str(options.ctx), *own]
+        own = options.other.split() if server == "llama-server" else []
+        program = options.also.get(server, options.work / "bin/llorch-candled")
+        return [str(program), "--model", str(options.model), *common, "--threads", threads,
+                "--slots", str(slots), "--ctx-tokens", str(options.ctx), *own, *flags]
     return [str(options.work / "server/bin/llama-server"), "-m", str(options.model), *common,
-            "-t", threads, "-np", str(slots), "-c", str(options.ctx * slots)]
+            "-t", threads, "-np", str(slots), "-c", str(options.ctx * slots), *flags]
 
 
 @contextlib.contextmanager
-def running(server, options, log, slots):
-    """Starts a server, gives its port and seconds to ready, and stops it by its own process id."""
+def running(server, options, log, slots, flags=DEFAULTS):
+    """Starts a server, gives its port, seconds to ready and process, and stops it by its own id."""
     port = free_port()
     path = "/ready" if is_ours(server, options) else "/health"
     begin = time.monotonic()
     with open(log, "wb") as output:
-        process = subprocess.Popen(command_of(server, options, port, slots), stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command_of(server, options, port, slots, flags),
+                                   stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=subprocess.STDOUT)
     try:
         while not answers(port, path):
             if process.poll() is not None or time.monotonic() - begin > READY_LIMIT_S:
@@ -205,7 +91,7 @@ def running(server, options, log, slots):
             time.sleep(0.005)
         ready_s = time.monotonic() - begin
         first_token(port)
-        yield port, {"ready_s": ready_s, "first_token_s": time.monotonic() - begin}
+        yield port, {"ready_s": ready_s, "first_token_s": time.monotonic() - begin}, process
     finally:
         process.terminate()
         try:
@@ -256,26 +142,117 @@ def busy_program():
             program.kill()
 
 
+def run_cases(server, options, name, flags, seeds):
+    """{case: the load client's JSON} of one process, which is asked each case of {case: seed}."""
+    with running(server, options, options.work / "logs" / f"{name}.log", options.slots, flags) as (
+            port, start, _):
+        results = {"start": start}
+        load(options, port, 1, ("--max-tokens", "8"))
+        for case, seed in seeds.items():
+            if not CASES[case].restarts:
+                with busy_program() if CASES[case].beside else contextlib.nullcontext():
+                    results[case] = load(options, port, seed, CASES[case].flags)
+    for case, seed in seeds.items():
+        if CASES[case].restarts:
+            results[case] = restarted(server, options, name, flags, seed)
+    return results
+
+
+def restarted(server, options, name, flags, seed):
+    """A prompt of 4 000 tokens is asked; the server ends by SIGKILL, starts and is asked again."""
+    words = (WORDS * RESTART_WORDS)[:RESTART_WORDS]
+    random.Random(seed).shuffle(words)
+    asked = []
+    with tempfile.TemporaryDirectory() as folder:
+        if is_ours(server, options):
+            flags = (*flags, "--kv-dir", f"{folder}/kv")
+        for turn in ("before", "after"):
+            log = options.work / "logs" / f"{name}-{turn}.log"
+            with running(server, options, log, options.slots, flags) as (port, _, process):
+                asked.append(ask(port, " ".join(words)))
+                if turn == "before":
+                    if is_ours(server, options) and not is_written(port):
+                        return {"errors": {"no snapshot on disk": 1}}
+                    process.kill()
+                    process.wait()
+    (cold_ms, cold_text), (again_ms, again_text) = asked
+    if not cold_text or not again_text:
+        return {"errors": {"no answer": 1}}
+    return {"cold_ttft_ms": cold_ms, "ttft_ms": again_ms,
+            "errors": {} if cold_text == again_text else {"another answer": 1}}
+
+
+def ask(port, prompt):
+    """Milliseconds to the first text of a greedy answer, and the whole of it, empty if refused."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_LIMIT_S)
+    begin, first_ms, text = time.monotonic(), 0, ""
+    try:
+        connection.request("POST", "/v1/completions", json.dumps(
+            {"model": "default", "prompt": prompt, "max_tokens": GREEDY_TOKENS, "temperature": 0,
+             "stream": True}), {"Content-Type": "application/json"})
+        for line in connection.getresponse():
+            choices = json.loads(line[6:]).get("choices") if line.startswith(b"data: {") else []
+            text += choices[0].get("text", "") if choices else ""
+            first_ms = first_ms or (1000 * (time.monotonic() - begin) if text else 0)
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
+    return first_ms, text
+
+
+def is_written(port):
+    """Waits until a snapshot is on the disk, which the worker's metrics say."""
+    end = time.monotonic() + WRITTEN_LIMIT_S
+    while time.monotonic() < end:
+        told = get(port, "/metrics")
+        if WRITTEN in told and f"{WRITTEN} 0" not in told:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def try_flags(options, cases):
+    seeds = {case: TRIAL_SEED + index for index, case in enumerate(cases)
+             if not CASES[case].restarts}
+    trials = {}
+    for number, flags in enumerate(TRIED):
+        trials[flags] = run_cases("llama-server", options, f"tried-{number}", flags, seeds)
+        print(f"tried: llama-server {' '.join(flags)}", file=sys.stderr)
+    return best_flags(trials, cases)
+
+
 def measure(options, cases):
     """rounds[i][server][case] = the load client's JSON."""
     rounds = []
-    logs = options.work / "logs"
+    servers = (*SERVERS, *options.also)
     for number in range(options.rounds):
         one = {}
-        for server in SERVERS if number % 2 == 0 else reversed(SERVERS):
-            log = logs / f"{server}-{number}.log"
-            with running(server, options, log, options.slots) as (port, start):
-                results = {"start": start}
-                load(options, port, 1, ("--max-tokens", "8"))
-                for index, name in enumerate(cases):
-                    # A seed of its own per round and case: no server finds a prompt in its cache.
-                    seed = 1000 * (number + 1) + index
-                    with busy_program() if CASES[name].beside else contextlib.nullcontext():
-                        results[name] = load(options, port, seed, CASES[name].flags)
-                one[server] = results
+        # A seed of its own per round and case: no server finds a prompt in its cache.
+        seeds = {case: 1000 * (number + 1) + index for index, case in enumerate(cases)}
+        for server in servers if number % 2 == 0 else reversed(servers):
+            results = {}
+            wanted = options.flags if server == "llama-server" else {}
+            # The start is measured with the defaults, and so they are started in any case.
+            for flags in dict.fromkeys([DEFAULTS, *wanted.values()]):
+                some = {case: seed for case, seed in seeds.items()
+                        if wanted.get(case, DEFAULTS) == flags}
+                name = "-".join([server, str(number), *flags])
+                results = run_cases(server, options, name, flags, some) | results
+            # Of two starts the first counts, which is that with the defaults.
+            one[server] = results
             print(f"round {number + 1} of {options.rounds}: {server}", file=sys.stderr)
         rounds.append(one)
     return rounds
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_LIMIT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
 
 
 def post(port, path, body):
@@ -313,7 +290,7 @@ def compare_answers(options):
     for server in SERVERS:
         ours = is_ours(server, options)
         log = options.work / "logs" / f"{server}-greedy.log"
-        with running(server, options, log, 1) as (port, _):
+        with running(server, options, log, 1) as (port, _, _):
             asked = [(greedy_ids(ours, port, prompt, False), greedy_ids(ours, port, prompt, True))
                      for prompt in prompts]
         first[server], again[server] = zip(*asked)
@@ -358,11 +335,25 @@ def parse(arguments):
     parser.add_argument("--ctx", type=int, default=6144, help="tokens per slot")
     parser.add_argument("--other", default="", metavar="FLAGS",
                         help="compare with llorch-candled FLAGS instead of llama-server")
+    parser.add_argument("--best", action="store_true",
+                        help="try llama-server's other flags first, and use the best for each case")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=PROGRAM",
+                        help="a column for this llorch-candled, too; may be given again")
     parser.add_argument("--out", type=pathlib.Path, help="also write the table here")
     options = parser.parse_args(arguments)
     unknown = set(options.cases.split(",")) - set(CASES)
     if unknown:
         parser.error(f"--cases: {', '.join(sorted(unknown))} is not one of {', '.join(CASES)}")
+    if any("=" not in one for one in options.also):
+        parser.error("--also: want NAME=PROGRAM")
+    options.also = dict(one.split("=", 1) for one in options.also)
+    for name, program in options.also.items():
+        if name in SERVERS or "/" in name:
+            parser.error(f"--also: {name} is no name for a column of its own")
+        if not os.access(program, os.X_OK):
+            parser.error(f"--also: {program} is no program")
+    if options.best and options.other:
+        parser.error("--best: not with --other, which leaves llama-server out")
     if options.rounds < 1:
         parser.error("--rounds: want 1 or more")
     if options.model is None:
@@ -384,9 +375,11 @@ def main():
     line = machine(options)
     (options.work / "logs").mkdir(exist_ok=True)
     equal = compare_answers(options)
+    options.flags = try_flags(options, cases) if options.best else {}
     rounds = measure(options, cases)
-    (options.work / "results.json").write_text(json.dumps({"machine": line, "rounds": rounds}))
-    text = f"{line}.\n\n{table(rounds, cases, options.other or 'llama-server')}\n"
+    (options.work / "results.json").write_text(json.dumps(
+        {"machine": line, "flags": options.flags, "rounds": rounds}))
+    text = f"{line}.\n\n{table(rounds, cases, options)}\n"
     failed = failures(rounds)
     text += "\nFailed requests: " + ("; ".join(failed) if failed else "none") + f".\n\n{equal}\n"
     print(text)
