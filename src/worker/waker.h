@@ -48,10 +48,12 @@ struct RingAllocator {
   std::shared_ptr<RingRoom> room;
 };
 
+// `room`: of its rings, shared with none.
 inline std::function<void()> waker(const Executor& executor,
-                                   const std::shared_ptr<net::Event>& event) {
+                                   const std::shared_ptr<net::Event>& event,
+                                   std::shared_ptr<RingRoom> room = std::make_shared<RingRoom>()) {
   return [executor, weak = std::weak_ptr(event),
-          allocator = RingAllocator<std::byte>(std::make_shared<RingRoom>())] {
+          allocator = RingAllocator<std::byte>(std::move(room))] {
     asio::post(executor, asio::bind_allocator(allocator, [weak] {
                  if (const auto waiting = weak.lock()) waiting->ring();
                }));
