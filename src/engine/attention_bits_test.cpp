@@ -14,7 +14,7 @@
 
 extern "C" double ggml_vec_soft_max_f32(int n, float* y, const float* x, float max);  // of ggml-cpu
 
-namespace llorch {
+namespace llorch::attention_bits {
 namespace {
 
 constexpr std::int64_t cells = 200;
@@ -223,4 +223,4 @@ INSTANTIATE_TEST_SUITE_P(
 #endif
 
 }  // namespace
-}  // namespace llorch
+}  // namespace llorch::attention_bits
