@@ -101,22 +101,26 @@ def running(server, options, log, slots, flags=DEFAULTS):
             process.wait()
 
 
-def first_token(port):
-    """Returns when the first text of an answer has come."""
+def streamed(port, fields):
+    """The texts of an answer as they come; none if the request is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_LIMIT_S)
     try:
         connection.request("POST", "/v1/completions", json.dumps(
-            {"model": "default", "prompt": "Once upon a time", "max_tokens": FIRST_TOKENS,
-             "stream": True}), {"Content-Type": "application/json"})
-        reply = connection.getresponse()
-        while True:
-            line = reply.readline()
-            if not line:
-                sys.exit("error: the first answer ended without text\nnext: read the server's log")
-            if line.startswith(b'data: {') and json.loads(line[6:])["choices"][0].get("text"):
-                return
+            {"model": "default", "stream": True, **fields}), {"Content-Type": "application/json"})
+        for line in connection.getresponse():
+            choices = json.loads(line[6:]).get("choices") if line.startswith(b"data: {") else []
+            if choices and choices[0].get("text"):
+                yield choices[0]["text"]
     finally:
         connection.close()
+
+
+def first_token(port):
+    """Returns when the first text of an answer has come."""
+    with contextlib.closing(streamed(port, {"prompt": "Once upon a time",
+                                            "max_tokens": FIRST_TOKENS})) as texts:
+        if next(texts, None) is None:
+            sys.exit("error: the first answer ended without text\nnext: read the server's log")
 
 
 def load(options, port, seed, flags):
@@ -184,20 +188,14 @@ def restarted(server, options, name, flags, seed):
 
 def ask(port, prompt):
     """Milliseconds to the first text of a greedy answer, and the whole of it, empty if refused."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_LIMIT_S)
     begin, first_ms, text = time.monotonic(), 0, ""
     try:
-        connection.request("POST", "/v1/completions", json.dumps(
-            {"model": "default", "prompt": prompt, "max_tokens": GREEDY_TOKENS, "temperature": 0,
-             "stream": True}), {"Content-Type": "application/json"})
-        for line in connection.getresponse():
-            choices = json.loads(line[6:]).get("choices") if line.startswith(b"data: {") else []
-            text += choices[0].get("text", "") if choices else ""
-            first_ms = first_ms or (1000 * (time.monotonic() - begin) if text else 0)
+        for piece in streamed(port, {"prompt": prompt, "max_tokens": GREEDY_TOKENS,
+                                     "temperature": 0}):
+            first_ms = first_ms or 1000 * (time.monotonic() - begin)
+            text += piece
     except OSError:
         return 0, ""
-    finally:
-        connection.close()
     return first_ms, text
 
 
