@@ -79,7 +79,7 @@ void EngineCore::finish() {
 
 void EngineCore::arrived(const std::string& file,
                          const std::shared_ptr<const KvSnapshot>& snapshot) {
-  for (const auto& run : runs_) cells_.arrived(*run, file, snapshot, steady_now());
+  cells_.arrived(file, snapshot, runs_, steady_now());
 }
 
 void EngineCore::seat(const std::shared_ptr<Run>& run, const Seat& seat) {

@@ -89,7 +89,7 @@ bool KvCells::copy(const std::vector<Slot>& slots, const Run& run, const Seat& s
                    SteadyTime now) {
   const auto& scope = run.request.cache_scope;
   if (seat.source == CellSource::snapshot) {
-    if (arrived_tokens(run) >= seat.cached_tokens) return write_arrived(run, seat, now);
+    if (arrived_tokens(run) >= seat.cached_tokens) return write_arrived(run, seat);
     const auto match = cache_.use(scope, run.tokens, now);  // keep() may have dropped it
     return match.shared >= seat.cached_tokens && write(seat.slot, match.tokens, match.state);
   }

@@ -3,8 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/kv_disk.h"
@@ -46,9 +50,9 @@ class KvCells {
 
   // Whether the job is to wait for a snapshot on disk that says more than `cached` tokens.
   bool awaits_disk(Run& run, std::int64_t cached, double prefill_ms_per_token, SteadyTime now);
-  // What was read for those that wait for that file; null: it could not be used.
-  void arrived(Run& run, const std::string& file, const std::shared_ptr<const KvSnapshot>& snapshot,
-               SteadyTime now);
+  // What was read, for those of `runs` that wait for that file; null: it could not be used.
+  void arrived(const std::string& file, const std::shared_ptr<const KvSnapshot>& snapshot,
+               const std::list<std::shared_ptr<Run>>& runs, SteadyTime now);
   // A run just left the slot; what it computed stays.
   void left(std::int32_t slot, SteadyTime now);
   // Writes what lies in one idle slot to disk, when it was left alone for a while and reading it
@@ -67,7 +71,7 @@ class KvCells {
   bool copy(const std::vector<Slot>& slots, const Run& run, const Seat& seat, SteadyTime now);
   // Tokens that the job begins with and the snapshot that came for it holds.
   static std::int64_t arrived_tokens(const Run& run);
-  bool write_arrived(const Run& run, const Seat& seat, SteadyTime now);
+  bool write_arrived(const Run& run, const Seat& seat);
   void write_to_disk(const Slot& slot, std::int32_t index);
 
   llama_context* const context_;
@@ -77,6 +81,7 @@ class KvCells {
   CopyCost copy_cost_;
   KvDisk* const disk_;
   CopyCost disk_cost_;
+  std::map<std::string, SteadyTime> asked_;  // files on their way, since when: each is read once
   std::vector<std::optional<SteadyTime>> unwritten_;  // per slot: since when it is left alone
   std::uint64_t restored_total_ = 0;
 };

@@ -17,11 +17,10 @@ std::int64_t KvCells::arrived_tokens(const Run& run) {
   return shared_tokens(snapshot->tokens, run.tokens);
 }
 
-bool KvCells::write_arrived(const Run& run, const Seat& seat, SteadyTime now) {
+bool KvCells::write_arrived(const Run& run, const Seat& seat) {
   const auto& snapshot = *run.disk.snapshot;
   const auto tokens = static_cast<std::int64_t>(snapshot.tokens.size());
   if (!write(seat.slot, tokens, snapshot.state.view())) return false;
-  cache_.put(snapshot.scope, snapshot.tokens, snapshot.state, now);
   ++restored_total_;
   return true;
 }
@@ -45,20 +44,29 @@ bool KvCells::awaits_disk(Run& run, std::int64_t cached, double prefill_ms_per_t
     wait.over = true;
     return false;
   }
-  wait.asked_at = now;
-  if (disk_->read(match.name)) wait.file = match.name;  // else it waits for its turn to ask
+  if (!asked_.contains(match.name)) {
+    if (!disk_->read(match.name)) return true;  // waits for its turn to ask
+    asked_.emplace(match.name, now);
+  }
+  wait.file = match.name;
   return true;
 }
 
-void KvCells::arrived(Run& run, const std::string& file,
-                      const std::shared_ptr<const KvSnapshot>& snapshot, SteadyTime now) {
-  if (file.empty() || run.disk.file != file) return;
-  run.disk.file.clear();
-  run.disk.over = true;
+void KvCells::arrived(const std::string& file, const std::shared_ptr<const KvSnapshot>& snapshot,
+                      const std::list<std::shared_ptr<Run>>& runs, SteadyTime now) {
+  const auto asked = asked_.extract(file);
+  if (asked.empty()) return;  // the folder has been looked through
+  for (const auto& run : runs) {
+    if (run->disk.file != file) continue;
+    run->disk.file.clear();
+    run->disk.over = true;
+    run->disk.snapshot = snapshot;
+  }
   if (!snapshot) return;
   const auto tokens = static_cast<std::int64_t>(snapshot->tokens.size());
-  disk_cost_.observe(tokens, elapsed_ms(run.disk.asked_at, now));
-  if (run.ready) run.disk.snapshot = snapshot;
+  disk_cost_.observe(tokens, elapsed_ms(asked.mapped(), now));
+  // At once: a job that is ready only now may be seated before these, and would ask again.
+  cache_.put(snapshot->scope, snapshot->tokens, snapshot->state, now);
 }
 
 void KvCells::left(std::int32_t slot, SteadyTime now) {

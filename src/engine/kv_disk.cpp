@@ -58,7 +58,6 @@ KvDisk::Match KvDisk::find(const std::string& scope, std::span<const Token> prom
 bool KvDisk::read(const std::string& name) {
   {
     const std::lock_guard lock(mutex_);
-    if (std::ranges::find(reads_, name) != reads_.end()) return true;
     if (reads_.size() >= limits::kv_reads_max) return false;
     reads_.push_back(name);
   }

@@ -43,7 +43,7 @@ class KvDisk {
   };
   // The snapshot of that scope that shares most with the prompt.
   Match find(const std::string& scope, std::span<const Token> prompt) const;
-  // Asks for a snapshot; asked for twice it arrives once. False: kv_reads_max are on their way.
+  // Asks for a snapshot. False: kv_reads_max are on their way.
   bool read(const std::string& name);
 
   // Whether a snapshot of these tokens would say enough that is new; if not, what is there counts
