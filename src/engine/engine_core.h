@@ -44,6 +44,7 @@ class EngineCore {
   // Seats who can be, retries parked slots, runs one llama_decode. False: there is nothing to do
   // until something is posted.
   bool step();
+  bool has_jobs() const { return !runs_.empty(); }
   // Whether step() finds something to do later without a post: called again after a while.
   bool has_pending() const;
   // What load() shows, but for the memory.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <ggml-backend.h>
 #include <mutex>
 #include <span>
@@ -22,7 +23,7 @@ std::mutex mutex;
 Ranges untouched;  // told by llama.cpp, under the mutex
 
 #if defined(__linux__) && defined(LLORCH_LLAMA_PATCHED)
-constexpr std::size_t piece_bytes = 4 << 20;  // a stop waits for one piece
+constexpr std::size_t piece_bytes = 1 << 20;  // a stop, and a job, wait for one piece
 constexpr int populate_write = 23;            // MADV_POPULATE_WRITE, Linux 5.14
 
 void note_untouched(void* base, std::size_t size) {
@@ -30,10 +31,10 @@ void note_untouched(void* base, std::size_t size) {
   untouched.emplace_back(static_cast<std::byte*>(base), size);
 }
 
-void populate(const Ranges& ranges, const std::stop_token& stop) {
+void populate(const Ranges& ranges, const std::function<bool()>& wait_for_turn) {
   setpriority(PRIO_PROCESS, 0, 19);
   for (auto range : ranges) {
-    while (!range.empty() && !stop.stop_requested()) {
+    while (!range.empty() && wait_for_turn()) {
       const auto piece = range.first(std::min(range.size(), piece_bytes));
       // An older kernel refuses: the pages then come with their first use.
       if (madvise(piece.data(), piece.size(), populate_write) != 0) break;
@@ -42,7 +43,7 @@ void populate(const Ranges& ranges, const std::stop_token& stop) {
   }
 }
 #else
-void populate(const Ranges&, const std::stop_token&) {}
+void populate(const Ranges&, const std::function<bool()>&) {}
 #endif
 
 }  // namespace
@@ -60,9 +61,24 @@ void forget_untouched_memory() {
 
 MemoryCommit::MemoryCommit() {
   const std::lock_guard lock(mutex);
-  thread_ = std::jthread([ranges = std::exchange(untouched, {})](const std::stop_token& stop) {
-    populate(ranges, stop);
+  thread_ = std::jthread([this, ranges = std::exchange(untouched, {})](const auto& stop) {
+    populate(ranges, [&] { return wait_for_turn(stop); });
   });
+}
+
+void MemoryCommit::allow(bool allowed) {
+  {
+    const std::lock_guard lock(mutex_);
+    allowed_ = allowed;
+  }
+  changed_.notify_one();
+}
+
+// False: it is to end.
+bool MemoryCommit::wait_for_turn(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, stop, [&] { return allowed_; });
+  return !stop.stop_requested();
 }
 
 }  // namespace llorch

@@ -1,8 +1,12 @@
 // The cells of an empty KV cache are not written before they are used, so that a worker starts at
 // once. Their pages are made behind its back: who asks for free memory next must not count them.
+// But not while a job runs: both want the processor and the lock of the process's memory, and the
+// job's first token came up to a second later by it.
 // Threads: register once before loading; a MemoryCommit has a thread of its own.
 #pragma once
 
+#include <condition_variable>
+#include <mutex>
 #include <thread>
 
 namespace llorch {
@@ -13,14 +17,21 @@ void leave_memory_untouched();
 // Of buffers that are gone again.
 void forget_untouched_memory();
 
-// Takes what was left untouched so far and has the kernel provide it, in pieces, at low priority.
-// Lifetime: shorter than the buffers'.
+// Takes what was left untouched so far and has the kernel provide it, in pieces, at low priority,
+// while it may. Lifetime: shorter than the buffers'.
 class MemoryCommit {
  public:
   MemoryCommit();
+  // From the next piece on; at first it may.
+  void allow(bool allowed);
 
  private:
-  std::jthread thread_;
+  bool wait_for_turn(const std::stop_token& stop);
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool allowed_ = true;
+  std::jthread thread_;  // last: it uses all of the above
 };
 
 }  // namespace llorch
