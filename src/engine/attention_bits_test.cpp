@@ -17,8 +17,9 @@ extern "C" double ggml_vec_soft_max_f32(int n, float* y, const float* x, float m
 namespace llorch::attention_bits {
 namespace {
 
-constexpr std::int64_t cells = 200;
 constexpr std::int64_t tile = 64;  // cells
+constexpr std::int64_t few_cells = 200;
+constexpr std::int64_t long_cells = 520;  // from 512 on fewer rows are computed in tiles, too
 
 // How models differ: a bias of the mask that each head takes by its own slope, a bound on scores, a
 // sink of each head, cells in full precision, no mask.
@@ -27,6 +28,7 @@ struct Kind {
   float max_bias = 0, softcap = 0;
   bool has_sinks = false, has_mask = true;
   ggml_type cell_type = GGML_TYPE_F16;
+  std::int64_t cells = few_cells;
 };
 
 struct Attention {
@@ -40,10 +42,11 @@ float scale_of(const Kind& kind) {
   return 1.0F / std::sqrt(static_cast<float>(kind.width));
 }
 
-// A row sees the cells up to its place, later ones all; but for one that has been freed.
+// A row sees the cells up to its place; but for one that has been freed.
 float mask_value(std::int64_t cell, std::int64_t row, const Kind& kind) {
   if (!kind.has_mask) return 0;
-  if (cell >= std::min(cells, 1 + row * 3 / 2) || cell == 5) return -INFINITY;
+  const auto before = kind.cells - few_cells;
+  if (cell > before + row * 3 / 2 || cell == 5) return -INFINITY;
   return kind.max_bias > 0 ? -static_cast<float>(cell % 8) : 0;
 }
 
@@ -71,10 +74,10 @@ std::vector<float> fill(ggml_tensor* tensor, std::uint64_t seed) {
 
 ggml_tensor* mask_of(ggml_context* context, std::int64_t rows, const Kind& kind) {
   if (!kind.has_mask) return nullptr;
-  auto* const mask = ggml_new_tensor_2d(context, GGML_TYPE_F16, cells, rows);
+  auto* const mask = ggml_new_tensor_2d(context, GGML_TYPE_F16, kind.cells, rows);
   auto* out = static_cast<ggml_fp16_t*>(mask->data);
   for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t cell = 0; cell < cells; ++cell)
+    for (std::int64_t cell = 0; cell < kind.cells; ++cell)
       *out++ = ggml_fp32_to_fp16(mask_value(cell, row, kind));
   }
   return mask;
@@ -84,9 +87,9 @@ Attention attend(const Kind& kind, std::int64_t rows, int threads) {
   const auto context = ggml_scratch();
   auto* const q = ggml_new_tensor_3d(context.get(), GGML_TYPE_F32, kind.width, rows, kind.heads);
   auto* const k =
-      ggml_new_tensor_3d(context.get(), kind.cell_type, kind.width, cells, kind.key_heads);
-  auto* const v =
-      ggml_new_tensor_3d(context.get(), kind.cell_type, kind.value_width, cells, kind.key_heads);
+      ggml_new_tensor_3d(context.get(), kind.cell_type, kind.width, kind.cells, kind.key_heads);
+  auto* const v = ggml_new_tensor_3d(context.get(), kind.cell_type, kind.value_width, kind.cells,
+                                     kind.key_heads);
   Attention made{.kind = kind, .rows = rows};
   made.queries = fill(q, 1);
   made.keys = fill(k, 2);
@@ -162,13 +165,13 @@ std::vector<float> by_plain_tiles(const Attention& of, std::int64_t row, std::in
   const auto key_head = head / (kind.heads / kind.key_heads);
   const auto* const query =
       &of.queries[static_cast<std::size_t>((head * of.rows + row) * kind.width)];
-  const auto* const keys = &of.keys[static_cast<std::size_t>(key_head * cells * kind.width)];
+  const auto* const keys = &of.keys[static_cast<std::size_t>(key_head * kind.cells * kind.width)];
   const auto* const values =
-      &of.values[static_cast<std::size_t>(key_head * cells * kind.value_width)];
+      &of.values[static_cast<std::size_t>(key_head * kind.cells * kind.value_width)];
   Sums sums{.values = std::vector<float>(static_cast<std::size_t>(kind.value_width))};
-  for (std::int64_t start = 0; start < cells; start += tile) {
+  for (std::int64_t start = 0; start < kind.cells; start += tile) {
     std::vector<float> scores(tile, -INFINITY);
-    for (std::int64_t cell = start; cell < std::min(start + tile, cells); ++cell) {
+    for (std::int64_t cell = start; cell < std::min(start + tile, kind.cells); ++cell) {
       volatile float bias = slope_of(head, kind) * mask_value(cell, row, kind);
       scores[static_cast<std::size_t>(cell - start)] =
           score_of(kind, query, keys + cell * kind.width, bias);
@@ -206,7 +209,8 @@ class AttentionBits : public testing::TestWithParam<Kind> {};
 
 TEST_P(AttentionBits, AreThoseOfPlainTiles) {
   if (ggml_cpu_has_fma() == 0) GTEST_SKIP() << "it adds otherwise";
-  for (const std::int64_t rows : {64, 67}) {
+  const std::int64_t least = GetParam().cells == few_cells ? 64 : 17;
+  for (const std::int64_t rows : {least, least + 3}) {
     for (const int threads : {1, 3}) expect_the_bits_of_plain_tiles(GetParam(), rows, threads);
   }
 }
@@ -214,12 +218,14 @@ TEST_P(AttentionBits, AreThoseOfPlainTiles) {
 // Heads that share keys by three, seven, four and not at all; widths that fill no register.
 INSTANTIATE_TEST_SUITE_P(
     Kinds, AttentionBits,
-    testing::Values(Kind{}, Kind{.heads = 7, .key_heads = 1},
-                    Kind{.heads = 8, .key_heads = 2, .width = 128, .value_width = 128},
-                    Kind{.heads = 2, .key_heads = 2, .width = 72, .value_width = 40},
-                    Kind{.max_bias = 8}, Kind{.has_sinks = true}, Kind{.softcap = 20},
-                    Kind{.width = 80, .value_width = 80, .has_mask = false},
-                    Kind{.cell_type = GGML_TYPE_F32}));
+    testing::Values(
+        Kind{}, Kind{.heads = 7, .key_heads = 1},
+        Kind{.heads = 8, .key_heads = 2, .width = 128, .value_width = 128},
+        Kind{.heads = 2, .key_heads = 2, .width = 72, .value_width = 40}, Kind{.max_bias = 8},
+        Kind{.has_sinks = true}, Kind{.softcap = 20},
+        Kind{.width = 80, .value_width = 80, .has_mask = false}, Kind{.cell_type = GGML_TYPE_F32},
+        Kind{.cells = long_cells},
+        Kind{.heads = 2, .key_heads = 2, .width = 72, .value_width = 40, .cells = long_cells}));
 #endif
 
 }  // namespace

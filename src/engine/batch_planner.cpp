@@ -9,6 +9,13 @@ namespace {
 // A waiting prefill gains on shorter ones as if this many of its tokens had been done each ms.
 constexpr double ageing_tokens_per_ms = 0.2;
 
+// Whether the last of these tokens may be computed in a tile, whose sums are in another order. The
+// last of a prompt, whose logits give the answer, is left for a step of its own then: it is
+// computed as it would be with all before it cached, and the answer is the same.
+bool may_be_in_tiles(std::int64_t tokens, std::int64_t done) {
+  return tokens >= tile_rows || (tokens >= tile_rows_long && done + tokens > long_cells);
+}
+
 bool can_go_on(const SlotView& s) {
   return s.phase == SlotPhase::decode || s.phase == SlotPhase::prefill;
 }
@@ -23,37 +30,32 @@ double BatchPlanner::prefill_ms(std::int32_t decode_rows, std::int32_t solo_rows
 }
 
 // How much of a prompt fits into `left_ms`. One that has nobody before it moves forward at least a
-// little, and in a full context by a tile at once.
+// little, and by a good part where that stretches the step no further than it may.
 std::int64_t BatchPlanner::chunk_of(const SlotView& s, double left_ms, bool first,
                                     const PrefillCost& cost) const {
   const auto fits = cost.tokens_in(left_ms, s.evaluated);
-  if (!first || fits >= wide_from_tokens) return fits;
-  const auto narrow = std::max<std::int64_t>(fits, prefill_tokens_min);
+  if (!first || fits >= good_chunk_tokens) return fits;
+  const auto least = std::max<std::int64_t>(fits, prefill_tokens_min);
   const auto together = s.prefill_left - 1;  // the last one is computed alone
-  if (together < wide_from_tokens) return narrow;
+  const auto tile = wide_from_tokens(s.evaluated);
+  if (together < tile) return least;
+  const auto streams_ms = options_.itl_target_ms - left_ms;
+  const auto least_ms = cost.ms(PrefillWork::of(least, s.evaluated));
+  const auto most_ms = step_stretch * std::max(options_.itl_target_ms, streams_ms + least_ms);
   // In even parts: a rest too short for a tile would take longer than one.
-  const auto parts = together / wide_from_tokens;
-  for (const auto wide : {(together + parts - 1) / parts, wide_from_tokens}) {
-    if (is_worth_it(wide, narrow, s.evaluated, options_.itl_target_ms - left_ms, cost)) return wide;
+  const auto parts = std::max<std::int64_t>(1, together / good_chunk_tokens);
+  for (const auto tokens : {(together + parts - 1) / parts, good_chunk_tokens, tile}) {
+    if (tokens > together) continue;
+    if (streams_ms + cost.wide_ms(tokens, s.evaluated) <= most_ms) return tokens;
   }
-  return narrow;
-}
-
-// Whether a step of so many tokens, in tiles, is short enough and so much faster than a narrow one.
-bool BatchPlanner::is_worth_it(std::int64_t wide, std::int64_t narrow, std::int64_t done,
-                               double streams_ms, const PrefillCost& cost) const {
-  const auto narrow_ms = cost.ms(PrefillWork::of(narrow, done));
-  const auto wide_ms = cost.wide_ms(wide, done);
-  return streams_ms + wide_ms <=
-             tile_stretch * std::max(options_.itl_target_ms, streams_ms + narrow_ms) &&
-         wide_ms * static_cast<double>(narrow) * tile_gain <= narrow_ms * static_cast<double>(wide);
+  return least;
 }
 
 void BatchPlanner::add_prompts(double left_ms, std::int64_t room, const PrefillCost& cost) {
   for (const auto* s : waiting_) {
     const auto most = std::min(room, s->prefill_left);
     auto take = std::min(most, chunk_of(*s, left_ms, s == waiting_.front(), cost));
-    if (take == s->prefill_left && take >= alone_from_tokens) --take;
+    if (take == s->prefill_left && may_be_in_tiles(take, s->evaluated)) --take;
     // Less is not worth its pass over the weights.
     if (take <= 0 || take < std::min<std::int64_t>(most, prefill_tokens_min)) break;
     rows_.push_back({s->slot, static_cast<std::int32_t>(take)});

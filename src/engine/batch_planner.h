@@ -38,20 +38,14 @@ struct PlannerOptions {
 inline constexpr std::int32_t deterministic_chunk_tokens = 32;
 // Less than this a step makes prefill crawl: each step also pays for its graph.
 inline constexpr std::int32_t prefill_tokens_min = 8;
-// A step may last so many times as long, as the target or as a step with the least of a prompt in
-// it, where a tile of the prompt computes it so many times faster: a few tokens of a full context
-// take half as long as a tile, which brings the prompt many times as far.
-inline constexpr double tile_stretch = 2.5;
-inline constexpr double tile_gain = 2;
+// With fewer the passes over the weights and over the cells of a full context are most of the step:
+// it may last so many times as long, as the target or as one with the least of the prompt in it.
+inline constexpr std::int64_t good_chunk_tokens = 33;
+inline constexpr double step_stretch = 1.6;
 // A prompt that nobody waits behind still comes in steps of about this long: a cancel takes effect
 // between two steps, and a slow machine must not take half a minute for one.
 inline constexpr double solo_step_ms_max = 5'000;
 inline constexpr std::int32_t solo_tokens_first = 128;  // before the machine's speed is known
-
-// From so many tokens of one sequence on llama.cpp's processor code adds up in another order. The
-// last token of a prompt, whose logits give the answer, is left for a step of its own then: it is
-// computed as it would be with all before it cached, and the answer is the same.
-inline constexpr std::int64_t alone_from_tokens = 64;
 
 class BatchPlanner {
  public:
@@ -66,8 +60,6 @@ class BatchPlanner {
   void plan_shared(std::span<const SlotView> slots, const StepCost& cost);
   std::int64_t chunk_of(const SlotView& s, double left_ms, bool first,
                         const PrefillCost& cost) const;
-  bool is_worth_it(std::int64_t wide, std::int64_t narrow, std::int64_t done, double streams_ms,
-                   const PrefillCost& cost) const;
   void add_prompts(double left_ms, std::int64_t room, const PrefillCost& cost);
   double prefill_ms(std::int32_t decode_rows, std::int32_t solo_rows, const StepCost& cost) const;
 

@@ -84,51 +84,53 @@ TEST(BatchPlanner, FillsTheTimeLeftToTheTargetWithPrefill) {
   EXPECT_NEAR(rows.back().tokens, 40, 2) << "(150 - 30) ms at 3 ms a token";
 }
 
+constexpr std::int64_t full = 3000;  // tokens before those that are computed
+constexpr auto tile = wide_from_tokens(full);
+
 // Symptom: a prompt of 4 000 tokens beside four streams took 80 s: eight tokens of a full context
-// took 200 ms, and so would have 65.
+// took 200 ms, and so would have a tile.
 StepCost full_context_cost(double tile_ms) {
   StepCost learnt;
-  const auto at = [](std::int64_t tokens) { return PrefillWork::of(tokens, 3000); };
   for (int i = 0; i < 50; ++i) {
     learnt.observe(1, {}, 20);
-    learnt.observe(1, at(8), 20 + 180);
-    learnt.observe(1, at(65), 20 + tile_ms);
+    learnt.observe(1, PrefillWork::of(8, full), 20 + 180);
+    learnt.observe(1, PrefillWork::of(tile, full), 20 + tile_ms);
   }
   return learnt;
 }
 
 SlotView in_full_context(std::int64_t left) {
   auto prompt = prefilling(1, left);
-  prompt.evaluated = 3000;
+  prompt.evaluated = full;
   return prompt;
 }
 
 TEST(BatchPlanner, ComputesAFullContextByTheTileWhereThatPays) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
   const auto cost = full_context_cost;
-  const std::vector<SlotView> slots{decoding(0), in_full_context(10 * wide_from_tokens + 1)};
-  EXPECT_EQ(planner.plan(slots, cost(300)).back().tokens, wide_from_tokens);
+  const std::vector<SlotView> slots{decoding(0), in_full_context(10 * good_chunk_tokens + 1)};
+  EXPECT_EQ(planner.plan(slots, cost(140)).back().tokens, good_chunk_tokens);
+  EXPECT_EQ(planner.plan(slots, cost(220)).back().tokens, tile);
   EXPECT_EQ(planner.plan(slots, cost(600)).back().tokens, prefill_tokens_min) << "too long a gap";
   BatchPlanner patient({.batch_tokens_max = 512, .itl_target_ms = 1500});
-  EXPECT_GT(patient.plan(slots, cost(300)).back().tokens, wide_from_tokens);
+  EXPECT_GT(patient.plan(slots, cost(140)).back().tokens, good_chunk_tokens);
 }
 
 // Symptom: the last 57 tokens of 4 000, too few for a tile, took 730 ms beside four streams.
 TEST(BatchPlanner, LeavesNoLongRestThatIsTooShortForATile) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
-  for (const double tile_ms : {180.0, 300.0}) {
+  for (const double tile_ms : {140.0, 220.0}) {
     const auto cost = full_context_cost(tile_ms);
-    for (std::int64_t left = 2; left <= 10 * wide_from_tokens; ++left) {
+    for (std::int64_t left = 2; left <= 10 * tile; ++left) {
       SCOPED_TRACE(left);
       const std::vector<SlotView> slots{decoding(0), in_full_context(left)};
       const auto tokens = planner.plan(slots, cost).back().tokens;
-      EXPECT_TRUE(tokens >= wide_from_tokens || tokens <= prefill_tokens_min) << tokens;
-      EXPECT_EQ(tokens >= wide_from_tokens, left > wide_from_tokens);
+      EXPECT_TRUE(tokens >= tile || tokens <= prefill_tokens_min) << tokens;
+      EXPECT_EQ(tokens >= tile, left > tile);
     }
   }
-  const std::vector<SlotView> slots{decoding(0), in_full_context(65 + 57 + 1)};
-  EXPECT_EQ(planner.plan(slots, full_context_cost(180)).back().tokens, 65 + 57);
-  EXPECT_EQ(planner.plan(slots, full_context_cost(300)).back().tokens, 65) << "too long a gap";
+  const std::vector<SlotView> slots{decoding(0), in_full_context(2 * tile)};
+  EXPECT_EQ(planner.plan(slots, full_context_cost(140)).back().tokens, 2 * tile - 1);
 }
 
 TEST(BatchPlanner, AlwaysMovesAPromptForward) {

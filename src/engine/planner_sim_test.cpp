@@ -27,7 +27,7 @@ class RecordedMachine {
  private:
   const RecordedStep& nearest(std::int32_t decode_rows, const PrefillWork& work) {
     const auto kind = [](std::int64_t tokens) {
-      return tokens == 0 ? 0 : tokens < wide_from_tokens ? 1 : 2;
+      return tokens == 0 ? 0 : tokens < tile_rows_long ? 1 : 2;
     };
     const auto cells = work.narrow_cells + work.wide_cells;
     const auto distance = [&](const RecordedStep* step) {
@@ -100,7 +100,7 @@ double quantile(std::vector<double> values, double share) {
 }
 
 TEST(PlannerSim, FillsTheGapsOfStreamsWithAShortPromptAndNoMore) {
-  for (const double target_ms : {80.0, 150.0, 400.0}) {
+  for (const double target_ms : {150.0, 250.0, 400.0}) {
     SCOPED_TRACE(target_ms);
     const auto ran = prompt_beside(4, 600, target_ms);
     ASSERT_GT(ran.steps_ms.size(), 3U);
@@ -110,20 +110,16 @@ TEST(PlannerSim, FillsTheGapsOfStreamsWithAShortPromptAndNoMore) {
   }
 }
 
-// Where even a few tokens take longer than the gap that is wanted, whole tiles bring the prompt to
-// its end in half the time or less.
-TEST(PlannerSim, EndsALongPromptInHalfTheTimeThatTheLeastStepsWouldTake) {
-  RecordedMachine machine;
-  double least_ms = 0;
-  for (std::int64_t done = 0; done < 4000; done += prefill_tokens_min) {
-    least_ms += machine.ms(4, PrefillWork::of(prefill_tokens_min, done));
-  }
-  for (const double target_ms : {80.0, 150.0, 400.0}) {
+// The streams' gaps cost the prompt little, and the prompt them no more than a step may be
+// stretched.
+TEST(PlannerSim, EndsALongPromptAlmostAsSoonWithShortGapsAsWithLongOnes) {
+  const auto patient = prompt_beside(4, 4000, 400);
+  for (const double target_ms : {80.0, 150.0}) {
     SCOPED_TRACE(target_ms);
     const auto ran = prompt_beside(4, 4000, target_ms);
-    EXPECT_LE(ran.prompt_ms, least_ms / 2);
-    EXPECT_LE(quantile(ran.steps_ms, 0.95), tile_stretch * 350)
-        << "350 ms: eight tokens at the end";
+    EXPECT_LE(ran.prompt_ms, patient.prompt_ms * 1.5);
+    EXPECT_LE(quantile(ran.steps_ms, 0.95), step_stretch * std::max(target_ms, 150.0) * 1.1)
+        << "150 ms: a tile at the end";
   }
 }
 

@@ -36,7 +36,7 @@ void PrefillWork::add(std::int64_t count, std::int64_t done) {
   tokens += count;
   const auto n = static_cast<double>(count);
   const auto read = n * static_cast<double>(done) + n * (n + 1) / 2;
-  (count < wide_from_tokens ? narrow_cells : wide_cells) += read;
+  (count < wide_from_tokens(done) ? narrow_cells : wide_cells) += read;
 }
 
 PrefillCost::Vector PrefillCost::amounts(const PrefillWork& work) {
@@ -114,8 +114,8 @@ std::int64_t PrefillCost::tokens_at(double ms, double cell_ms, std::int64_t done
 std::int64_t PrefillCost::tokens_in(double ms, std::int64_t done) const {
   if (!known_) return std::numeric_limits<std::int64_t>::max();
   const auto wide = tokens_at(ms, prices_[wide_cell], done);
-  if (wide >= wide_from_tokens) return wide;
-  return std::min(tokens_at(ms, prices_[narrow_cell], done), wide_from_tokens - 1);
+  const auto from = wide_from_tokens(done);
+  return wide >= from ? wide : std::min(tokens_at(ms, prices_[narrow_cell], done), from - 1);
 }
 
 void StepCost::observe(std::int32_t decode_rows, const PrefillWork& work, double ms) {

@@ -9,9 +9,17 @@
 
 namespace llorch {
 
-// From so many tokens of one prompt on, one more than a tile, llama.cpp's processor code computes
-// attention in tiles: a cell of a full context costs a small part of that then.
-inline constexpr std::int64_t wide_from_tokens = 65;
+// From so many rows of one prompt on llama.cpp's processor code computes attention in tiles, where
+// a cell costs a small part of what it costs row by row (third_party/patches/0004).
+inline constexpr std::int64_t tile_rows = 64;
+inline constexpr std::int64_t tile_rows_long = 17;  // where a row sees more than long_cells
+inline constexpr std::int64_t long_cells = 256;
+
+// Tokens behind `done` that are computed in tiles for certain: the first of a prompt may share its
+// batch with streams.
+constexpr std::int64_t wide_from_tokens(std::int64_t done) {
+  return 1 + (done < long_cells ? tile_rows : tile_rows_long);
+}
 
 // The part of a step that computes prompts.
 struct PrefillWork {
@@ -37,7 +45,7 @@ class PrefillCost {
   double ms_per_token() const;
   double ms(const PrefillWork& work) const;
   // Of `count` tokens that are computed in tiles, behind `done`. Hopeful until such a step was
-  // seen, for else none would be tried. Shape: count >= wide_from_tokens.
+  // seen, for else none would be tried.
   double wide_ms(std::int64_t count, std::int64_t done) const;
   // The most tokens of a prompt of which `done` are computed that take no longer than `ms`; without
   // a bound while nothing is known.
