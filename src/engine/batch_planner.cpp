@@ -9,13 +9,6 @@ namespace {
 // A waiting prefill gains on shorter ones as if this many of its tokens had been done each ms.
 constexpr double ageing_tokens_per_ms = 0.2;
 
-// Whether the last of these tokens may be computed in a tile, whose sums are in another order. The
-// last of a prompt, whose logits give the answer, is left for a step of its own then: it is
-// computed as it would be with all before it cached, and the answer is the same.
-bool may_be_in_tiles(std::int64_t tokens, std::int64_t done) {
-  return tokens >= tile_rows || (tokens >= tile_rows_long && done + tokens > long_cells);
-}
-
 bool can_go_on(const SlotView& s) {
   return s.phase == SlotPhase::decode || s.phase == SlotPhase::prefill;
 }
@@ -38,7 +31,7 @@ std::int64_t BatchPlanner::chunk_of(const SlotView& s, double left_ms, bool firs
   const auto least = std::max<std::int64_t>(fits, prefill_tokens_min);
   const auto together = s.prefill_left - 1;  // the last one is computed alone
   const auto tile = wide_from_tokens(s.evaluated);
-  if (together < tile) return least;
+  if (together < std::min(tile, good_chunk_tokens)) return least;
   const auto streams_ms = options_.itl_target_ms - left_ms;
   const auto least_ms = cost.ms(PrefillWork::of(least, s.evaluated));
   const auto most_ms = step_stretch * std::max(options_.itl_target_ms, streams_ms + least_ms);
@@ -52,10 +45,17 @@ std::int64_t BatchPlanner::chunk_of(const SlotView& s, double left_ms, bool firs
 }
 
 void BatchPlanner::add_prompts(double left_ms, std::int64_t room, const PrefillCost& cost) {
+  // Prompts that share a batch are computed as the longest of them.
+  const bool long_one = std::ranges::any_of(waiting_, [&](const auto* s) {
+    return s->evaluated + std::min(room, s->prefill_left) > long_cells;
+  });
+  const auto tiles_from = long_one ? tile_rows_long : tile_rows;
   for (const auto* s : waiting_) {
     const auto most = std::min(room, s->prefill_left);
     auto take = std::min(most, chunk_of(*s, left_ms, s == waiting_.front(), cost));
-    if (take == s->prefill_left && may_be_in_tiles(take, s->evaluated)) --take;
+    // In a tile sums are added in another order. The last token, whose logits give the answer, is
+    // left for a step of its own: it is computed as with all before it cached.
+    if (take == s->prefill_left && take >= tiles_from) --take;
     // Less is not worth its pass over the weights.
     if (take <= 0 || take < std::min<std::int64_t>(most, prefill_tokens_min)) break;
     rows_.push_back({s->slot, static_cast<std::int32_t>(take)});

@@ -168,6 +168,23 @@ TEST(BatchPlanner, LeavesTheLastTokenOfALongPromptForAStepOfItsOwn) {
   EXPECT_EQ(take(1), 1);
 }
 
+// clause: W-51
+TEST(BatchPlanner, LeavesItSoWhereAFewRowsAreATile) {
+  BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
+  const auto take = [&](std::int64_t evaluated, std::int64_t left) {
+    auto prompt = prefilling(0, left);
+    prompt.evaluated = evaluated;
+    return planner.plan(std::vector{prompt}, measured()).front().tokens;
+  };
+  EXPECT_EQ(take(239, 17), 17);
+  EXPECT_EQ(take(240, 17), 16);
+  EXPECT_EQ(take(3000, 17), 16);
+  EXPECT_EQ(take(3000, 16), 16);
+  // A short prompt shares its batch, and so its tiles, with the next one.
+  const auto rows = planner.plan(std::vector{in_full_context(500), prefilling(2, 30)}, measured());
+  EXPECT_EQ(rows.back(), (PlannedRow{2, 29}));
+}
+
 TEST(BatchPlanner, RunsADeterministicSlotAloneInFixedChunks) {
   BatchPlanner planner({.batch_tokens_max = 512, .itl_target_ms = 150});
   const std::vector<SlotView> slots{alone(prefilling(0, 100))};

@@ -246,8 +246,9 @@ class LlamaEngine final : public Engine {
     for (std::chrono::milliseconds wait{0}; take_posts(wait, posts);) {
       const bool changed = !posts.empty();
       apply(core, posts);
-      commit_.allow(!core.has_jobs());
+      if (core.has_jobs()) commit_.allow(false);
       const bool idle = !core.step();
+      if (!core.has_jobs()) commit_.allow(true);
       wait = !idle                ? std::chrono::milliseconds{0}
              : core.has_pending() ? std::chrono::milliseconds{limits::kv_idle_ms}
                                   : for_ever;

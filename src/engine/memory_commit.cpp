@@ -1,6 +1,7 @@
 #include "engine/memory_commit.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <ggml-backend.h>
@@ -16,6 +17,8 @@
 
 namespace llorch {
 namespace {
+
+constexpr std::chrono::milliseconds slow_pause{200};  // between two pieces, while a job runs
 
 using Ranges = std::vector<std::span<std::byte>>;
 
@@ -67,17 +70,18 @@ MemoryCommit::MemoryCommit() {
 }
 
 void MemoryCommit::allow(bool allowed) {
+  if (std::exchange(told_, allowed) == allowed) return;  // asked at each step
   {
     const std::lock_guard lock(mutex_);
     allowed_ = allowed;
   }
-  changed_.notify_one();
+  if (allowed) changed_.notify_one();
 }
 
 // False: it is to end.
 bool MemoryCommit::wait_for_turn(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, stop, [&] { return allowed_; });
+  changed_.wait_for(lock, stop, slow_pause, [&] { return allowed_; });
   return !stop.stop_requested();
 }
 

@@ -15,8 +15,8 @@ inline constexpr std::int64_t tile_rows = 64;
 inline constexpr std::int64_t tile_rows_long = 17;  // where a row sees more than long_cells
 inline constexpr std::int64_t long_cells = 256;
 
-// Tokens behind `done` that are computed in tiles for certain: the first of a prompt may share its
-// batch with streams.
+// Tokens behind `done` that are computed in tiles beside streams, which share the first one's
+// batch. Beside another prompt some of them may not be; only the estimate suffers.
 constexpr std::int64_t wide_from_tokens(std::int64_t done) {
   return 1 + (done < long_cells ? tile_rows : tile_rows_long);
 }
