@@ -285,10 +285,16 @@ class Worker:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
-    async def rss_beside_snapshots(self):
-        """What prompts computed before take has a limit of its own, --kv-ram-mib."""
+    async def rss_beside_snapshots(self, seconds=30):
+        """What prompts computed before take has a limit of its own, --kv-ram-mib. Read once it grows
+        no more, or after the limit: the pages of empty cells come when no job runs."""
+        deadline = time.monotonic() + seconds
+        rss, before = self.rss_bytes(), 0
+        while rss - before > 64 * 1024 and time.monotonic() < deadline:
+            await asyncio.sleep(0.3)
+            rss, before = self.rss_bytes(), rss
         text = (await request(self.port, "GET", "/metrics"))[2].decode()
-        return self.rss_bytes() - int(float(re.search(r"^worker_kv_snapshot_bytes (\S+)", text, re.M)[1]))
+        return rss - int(float(re.search(r"^worker_kv_snapshot_bytes (\S+)", text, re.M)[1]))
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
