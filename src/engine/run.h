@@ -30,7 +30,7 @@ Result<std::unique_ptr<ReadyRun>> make_ready(const JobRequest& job, const Prepar
 // What a job asked of the snapshots on disk, once at most.
 struct DiskWait {
   std::optional<SteadyTime> until;  // it asked; then it goes on without
-  std::string file;  // on its way; empty: not asked for yet, or arrived
+  std::string file;                 // on its way; empty: not asked for yet, or arrived
   bool over = false;
   std::shared_ptr<const KvSnapshot> snapshot;
 };
