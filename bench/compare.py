@@ -28,8 +28,8 @@ READY_LIMIT_S = 120
 STOP_LIMIT_S = 15
 CASE_LIMIT_S = 300
 GREEDY_TOKENS = 32
-# What llama-server is tried with by --best; "auto", its default, asks the backend about attention.
-TRIED = (DEFAULTS, ("-kvu",), ("-fa", "on"), ("-fa", "off"), ("-kvu", "-fa", "off"),
+# What llama-server is tried with by --best; its default of attention is "auto", which is "on" here.
+TRIED = (DEFAULTS, ("-kvu",), ("-fa", "off"), ("-kvu", "-fa", "off"),
          ("--cache-ram", "0"))
 TRIAL_SEED = 500
 RESTART_WORDS = 3990  # of one token each
