@@ -76,6 +76,7 @@ inline constexpr double calibration_thorough_ms = 30'000;
 // Guessed and checked in one step: more at once is rarely right to the end.
 inline constexpr std::int32_t draft_tokens_max = 15;
 inline constexpr std::size_t outbox_events_max = 256;  // then the slot is parked
+inline constexpr std::int64_t frames_hold_ms_max = 8;  // half of what a screen takes for a picture
 inline constexpr std::size_t penalty_window_tokens = 64;
 inline constexpr std::int64_t metrics_event_ms = 250;      // at most 4 a second
 inline constexpr std::int64_t metrics_silence_ms = 1'000;  // at least one a second

@@ -61,6 +61,29 @@ TEST(Outbox, RefusesWhenFullButAlwaysTakesTheEnd) {
   EXPECT_TRUE(taken.empty());
 }
 
+TEST(Outbox, TellsAConsumerThatTakesLateOfManyEventsAndOfTheEnd) {
+  Outbox outbox;
+  int ready = 0;
+  outbox.on_ready([&] { ++ready; });
+  std::vector<JobEvent> taken;
+  outbox.take(taken, Outbox::Ready::late);
+  for (std::size_t i = 1; i < limits::outbox_events_max / 2; ++i) outbox.try_push(TokenOut{});
+  EXPECT_EQ(ready, 0);
+  outbox.try_push(TokenOut{});
+  EXPECT_EQ(ready, 1) << "half of the room is taken";
+  outbox.take(taken, Outbox::Ready::late);
+  EXPECT_EQ(taken.size(), limits::outbox_events_max / 2);
+  outbox.try_push(TokenOut{});
+  EXPECT_EQ(ready, 1);
+  outbox.take(taken);
+  EXPECT_EQ(taken.size(), 1U);
+  outbox.try_push(TokenOut{});
+  EXPECT_EQ(ready, 2) << "it is told at once again";
+  outbox.take(taken, Outbox::Ready::late);
+  outbox.try_push(Ended{});
+  EXPECT_EQ(ready, 3);
+}
+
 TEST(TaskThread, RunsTasksInOrderOnItsOwnThread) {
   std::vector<int> seen;
   std::thread::id id;

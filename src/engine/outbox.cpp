@@ -26,19 +26,21 @@ bool Outbox::try_push(JobEvent event) {
       refused_ = true;
       return false;
     }
-    if (events_.empty()) ready = ready_;
     events_.push_back(std::move(event));
+    const std::size_t many = next_ == Ready::late ? limits::outbox_events_max / 2 : 1;
+    if (events_.size() == many || (last && next_ == Ready::late)) ready = ready_;
   }
   if (ready) (*ready)();
   return true;
 }
 
-void Outbox::take(std::vector<JobEvent>& into) {
+void Outbox::take(std::vector<JobEvent>& into, Ready next) {
   into.clear();
   Callback room;
   {
     const std::lock_guard lock(mutex_);
     into.swap(events_);
+    next_ = next;
     if (std::exchange(refused_, false)) room = room_;
   }
   if (room) room();

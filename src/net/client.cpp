@@ -130,7 +130,6 @@ class ResponseStream::State {
 
   const HttpResponse& response() const { return head_.response; }
   Task<Result<std::size_t>> read_onto(std::string& into, std::int64_t idle_ms);
-  std::optional<Result<std::size_t>> read_now(std::string& into);
   void forget_headers() { head_.response.headers = Headers(); }
   void close();
 
@@ -183,11 +182,6 @@ error_code ResponseStream::State::take_now(std::string& into, Result<void>& take
   const std::size_t received = connection_->transport.read_now(room, error);
   taken = take({static_cast<const char*>(room.data()), received}, into);
   return error == asio::error::would_block ? error_code{} : error;
-}
-
-std::optional<Result<std::size_t>> ResponseStream::State::read_now(std::string& into) {
-  if (!connection_ || !connection_->transport.plain() || !connection_->in.empty()) return {};
-  return take_ready(into, {});
 }
 
 // What the buffer or, without TLS, the socket has, where no `error` came before it. nullopt:
@@ -288,9 +282,6 @@ Task<Result<std::string>> ResponseStream::read(std::chrono::milliseconds idle) {
 Task<Result<std::size_t>> ResponseStream::read_onto(std::string& into,
                                                     std::chrono::milliseconds idle) {
   return state_->read_onto(into, idle.count());
-}
-std::optional<Result<std::size_t>> ResponseStream::read_now(std::string& into) {
-  return state_->read_now(into);
 }
 
 HttpClient::HttpClient(asio::io_context& io, ClientOptions options)

@@ -61,8 +61,6 @@ class ResponseStream {
   // The same, put behind `into` without a copy in between; 0 bytes are the clean end. Shape: at
   // most 64 KiB, or what came with the head.
   Task<Result<std::size_t>> read_onto(std::string& into, std::chrono::milliseconds idle);
-  // The same of what is there already; nullopt: one has to wait.
-  std::optional<Result<std::size_t>> read_now(std::string& into);
   // Leaves: the server sees its peer gone; a read() in progress ends with unreachable. Idempotent.
   void close();
 

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "net/pace.h"
 #include "net/run.h"
 #include "net/testing.h"
 
@@ -102,32 +101,6 @@ TEST(Event, RemembersOneRingAndWakesEveryWaiter) {
     co_await group.join();
   });
   EXPECT_EQ(woken, 2);
-}
-
-TEST(Pace, WakesTogetherWhoeverWaitsForOneMoment) {
-  asio::io_context io{1};
-  constexpr milliseconds step{20};
-  Pace pace(io.get_executor(), step);
-  std::vector<SteadyTime> woken;
-  const auto begun = std::chrono::steady_clock::now();
-  const auto wait = [&](int steps) -> Task<void> {
-    co_await pace.wait(steps);
-    woken.push_back(std::chrono::steady_clock::now());
-  };
-  run_on(io, [&]() -> Task<void> {
-    co_await pace.wait(1);  // from here on there is a whole step
-    TaskGroup group(io.get_executor());
-    for (const int steps : {1, 1, 3}) group.spawn(wait(steps));
-    EXPECT_EQ(pace.crowd(), 3U);
-    co_await group.join();
-    EXPECT_EQ(pace.crowd(), 0U);
-    co_await wait(1);  // once more, after it has expired
-  });
-  ASSERT_EQ(woken.size(), 4U);
-  EXPECT_LT(woken[1] - woken[0], step) << "it waits for a moment of its own";
-  EXPECT_GE(woken[2] - woken[0], step) << "it waits for the first moment only";
-  EXPECT_GE(woken[2] - begun, 2 * step);
-  EXPECT_GT(woken[3], woken[2]);
 }
 
 TEST(RunBlocking, GivesTheResultAndLetsExceptionsOut) {

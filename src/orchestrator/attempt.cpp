@@ -1,10 +1,10 @@
 // One attempt of a job at a worker: sends it, reads the worker's frames, passes them on.
+#include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "orchestrator/frame_event.h"
-#include "orchestrator/frame_gather.h"
 #include "orchestrator/frame_splitter.h"
 #include "orchestrator/service.h"
 #include "protocol/error_body.h"
@@ -32,12 +32,20 @@ Error as_told(Error error, Failure failure, const std::string& worker_id) {
           .message = "worker " + worker_id + " refused the job: " + error.message};
 }
 
+// The more streams, the dearer is each write. A lone one is not kept waiting for what it gains.
+std::uint32_t hold_ms(std::int32_t jobs) {
+  constexpr std::int32_t jobs_a_ms = 8;
+  return static_cast<std::uint32_t>(
+      std::min<std::int64_t>(1 + jobs / jobs_a_ms, limits::frames_hold_ms_max));
+}
+
 }  // namespace
 
 class Attempt {
  public:
-  Attempt(Orchestrator& service, std::shared_ptr<JobRecord> job, std::uint32_t number)
-      : service_(service), job_(std::move(job)), number_(number) {}
+  Attempt(Orchestrator& service, std::shared_ptr<JobRecord> job, std::uint32_t number,
+          std::uint32_t hold_ms)
+      : service_(service), job_(std::move(job)), number_(number), hold_ms_(hold_ms) {}
 
   Task<void> run(net::Url url);
 
@@ -49,7 +57,6 @@ class Attempt {
   Task<void> refused(net::ResponseStream& reply);
   Task<void> read_frames(net::ResponseStream& reply);
   Task<void> wait_for_room();
-  Task<void> pause();
   void show_readers();
   Task<void> read_whole(net::ResponseStream& reply);
   Task<std::optional<std::string>> read_body(net::ResponseStream& reply, std::size_t bytes_max);
@@ -66,11 +73,11 @@ class Attempt {
   Orchestrator& service_;
   const std::shared_ptr<JobRecord> job_;
   const std::uint32_t number_;
+  const std::uint32_t hold_ms_;
   bool aborted_ = false;
   bool over_ = false;  // nothing more is expected of the worker
   SteadyTime progress_told_;
-  SteadyTime read_at_;  // the bytes whose frames are being taken
-  FrameGather gather_;
+  SteadyTime read_at_;       // the bytes whose frames are being taken
   StreamPosition position_;  // of the frame that is taken
 };
 
@@ -91,6 +98,7 @@ std::string Attempt::body() const {
     auto task = *job_->request;
     task.id = job_->id;
     task.attempt = number_;
+    task.hold_ms = hold_ms_;
     task.cache_scope = job_->tenant;
     task.resume_tokens = job_->tokens;
     return encode_execute(task);
@@ -98,6 +106,7 @@ std::string Attempt::body() const {
   JobRequest identity;
   identity.id = job_->id;
   identity.attempt = number_;
+  identity.hold_ms = hold_ms_;
   identity.cache_scope = job_->tenant;
   identity.resume_tokens = job_->tokens;
   const auto route =
@@ -177,51 +186,34 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
   reply.forget_headers();
   FrameSplitter splitter;
   while (current() && !over_) {
-    if (job_->pending.size() > limits::unrelayed_bytes_max) {
-      show_readers();
-      co_await wait_for_room();
-    }
+    if (job_->pending.size() > limits::unrelayed_bytes_max) co_await wait_for_room();
     if (job_->reader_left && job_->finished) co_return;
     // Once the answer is whole, what is left is its usage and its end.
     const auto patience = job_->finished ? limits::worker_end_ms : limits::worker_silence_ms;
-    std::optional<Result<std::size_t>> got;
-    if (gather_.fast()) got = reply.read_now(splitter.inbox());
-    if (!got) {
-      show_readers();  // nothing is held while nothing comes
-      got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience));
-    }
+    const auto got = co_await reply.read_onto(splitter.inbox(), milliseconds(patience));
     if (aborted_ || job_->attempt != number_) break;
     read_at_ = service_.clock().now();
-    const bool broken = !*got || **got == 0;
-    const auto fits = splitter.check();
-    if (broken || !fits) show_readers();
-    if (broken) {
+    if (!got || *got == 0) {
       co_return fail_with(Failure::worker_lost,
                           {.code = Code::worker_lost,
                            .message = "the stream of worker " + job_->worker_id + " broke off"});
     }
+    const auto fits = splitter.check();
     if (!fits) co_return fail_with(Failure::backend, fits.error());
     if (job_->stream && job_->openai()) {
       job_->pending.reserve(job_->pending.size() + splitter.size());
     }
-    const bool begun = !job_->tokens.empty();  // the first token waits for nothing
     RelayFrame frame;
-    int frames = 0;
-    for (; !over_ && current() && splitter.next(frame); ++frames) {
+    while (!over_ && current() && splitter.next(frame)) {
       if (!take(frame)) break;
     }
-    gather_.read(begun ? frames : 0, read_at_);
+    show_readers();
     if (over_) break;
-    if (gather_.due(service_.pace_.crowd())) show_readers();
     tell_progress();
-    if (gather_.fast()) {
-      co_await pause();
-    } else {  // nor do thousands of slow streams hold buffers between two tokens
-      splitter.release_if_empty();
-      if (job_->pending.empty()) std::string().swap(job_->pending);
-    }
+    // Thousands of streams hold no buffers between two tokens.
+    splitter.release_if_empty();
+    if (job_->pending.empty()) std::string().swap(job_->pending);
   }
-  show_readers();
   // The end of the body: a connection that has been read to it serves the next job.
   if (job_->closed && !aborted_) {
     const auto end = co_await reply.read(milliseconds(limits::worker_tail_ms));
@@ -232,20 +224,12 @@ Task<void> Attempt::read_frames(net::ResponseStream& reply) {
 // A task's readers hear of its frames once they are written. The one reader of an OpenAI stream is
 // given its bytes at once, but for the last: those it sends together with the end of its reply.
 void Attempt::show_readers() {
-  if (!gather_.holds()) return;
-  gather_.passed_on();
   auto* const journal = service_.journal();
   if (job_->kind == JobKind::task && journal != nullptr) return journal->show(job_);
   job_->show_frames();
   if (job_->pending.empty() && !job_->closed && job_->kind != JobKind::task) return;
   const bool handed = !job_->closed && job_->hand_over && job_->hand_over();
   if (!handed) job_->bell.ring();
-}
-
-Task<void> Attempt::pause() {
-  const auto sent = static_cast<std::int64_t>(job_->tokens.size());
-  const auto left = job_->max_tokens > 0 ? job_->max_tokens - sent : FrameGather::unknown;
-  return service_.pace_.wait(gather_.steps(service_.pace_.crowd(), left));
 }
 
 // A reader that takes nothing makes the worker wait, and is no stall of it.
@@ -429,7 +413,7 @@ Task<void> Orchestrator::run_attempt(std::shared_ptr<JobRecord> job, std::uint32
   if (const auto* const server = external(worker_id)) {
     co_return co_await run_external(std::move(job), attempt, *server);
   }
-  Attempt running(*this, std::move(job), attempt);
+  Attempt running(*this, std::move(job), attempt, hold_ms(worker->second.outstanding));
   co_await running.run(worker_url(worker->second.registration));
 }
 

@@ -8,7 +8,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "orchestrator/decision_text.h"
-#include "orchestrator/frame_gather.h"
 #include "protocol/error_body.h"
 #include "protocol/job_stream.h"
 #include "protocol/json_text.h"
@@ -92,7 +91,6 @@ Orchestrator::Orchestrator(asio::io_context& io, const OrchestratorOptions& opti
       client_(io),
       tasks_(io.get_executor()),
       decoder_(io.get_executor()),
-      pace_(io.get_executor(), gather_step),
       keys_(options.api_token),
       key_turns_(io.get_executor()) {}
 

@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/second_quota.h"
 #include "net/client.h"
-#include "net/pace.h"
 #include "net/task_group.h"
 #include "orchestrator/body_decoder.h"
 #include "orchestrator/core/core.h"
@@ -148,7 +147,6 @@ class Orchestrator {
   net::HttpClient client_;
   net::TaskGroup tasks_;
   BodyDecoder decoder_;
-  net::Pace pace_;  // of streams that come fast
   std::unordered_map<JobId, std::shared_ptr<JobRecord>> jobs_;
   EndedJobs ended_tasks_{limits::ended_tasks_max};
   EndedJobs ended_replies_{limits::ended_replies_max};

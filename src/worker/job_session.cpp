@@ -9,6 +9,7 @@
 #include "net/event.h"
 #include "protocol/prefix_hash.h"
 #include "worker/cadence.h"
+#include "worker/frame_hold.h"
 #include "worker/waker.h"
 
 namespace llorch {
@@ -26,19 +27,21 @@ std::size_t prompt_bytes(const PromptSource& prompt) {
 
 class JobSession {
  public:
-  JobSession(Call& call, JobTable::Seat seat, std::unique_ptr<JobEncoder> encoder)
+  JobSession(Call& call, JobTable::Seat seat, std::unique_ptr<JobEncoder> encoder,
+             std::uint32_t hold_ms)
       : call_(call),
         service_(call.service),
         seat_(std::move(seat)),
         encoder_(std::move(encoder)),
         wake_(std::make_shared<net::Event>(call.exchange.executor())),
-        cadence_(service_.clock().now(), encoder_->takes_metrics()) {}
+        cadence_(service_.clock().now(), encoder_->takes_metrics()),
+        hold_(std::chrono::milliseconds(hold_ms)) {}
 
   Task<void> run(Engine& engine, JobRequest job);
 
  private:
   LiveRun& seat_run() const { return seat_.run(); }
-  void take_events();
+  void take_events(Outbox::Ready next);
   void take(const Started& event);
   void take(const PrefillProgress& event);
   void take(const TokenOut& event);
@@ -48,6 +51,7 @@ class JobSession {
   void speak_if_due();
   Task<void> sleep();
   bool has_to_send() const;
+  Task<Result<void>> begin();
   Task<void> send();
   Task<void> send_end();
   void leave();
@@ -59,6 +63,7 @@ class JobSession {
   std::unique_ptr<JobEncoder> encoder_;
   const std::shared_ptr<net::Event> wake_;  // the outbox has events, or the client left
   Cadence cadence_;
+  FrameHold hold_;
   MetricsEvent progress_{.phase = MetricsEvent::Phase::queued};
   std::vector<std::uint64_t> cache_chain_;
   std::size_t prompt_bytes_ = 0;
@@ -81,25 +86,32 @@ Task<void> JobSession::run(Engine& engine, JobRequest job) {
   }
   engine.submit(std::move(job), outbox);
   while (!over_) {
-    take_events();
+    const bool late = hold_.fast();
+    take_events(late ? Outbox::Ready::late : Outbox::Ready::at_once);
     if (!gone_ && call_.exchange.disconnected()) leave();
+    if (over_) break;  // what is left goes with the end
     speak_if_due();
-    if (has_to_send()) {
-      co_await send();  // then look again: a wake-up may have come meanwhile
-    } else if (!over_) {
+    const bool sends = has_to_send();
+    if (sends) co_await send();
+    if (hold_.fast()) {
+      static_cast<void>(co_await wake_->wait_for(hold_.most()));
+    } else if (!sends && !late) {  // else look again: a wake-up may have come meanwhile
       co_await sleep();
     }
   }
-  if (has_to_send()) co_await send();
+  if (!headers_ && has_to_send()) co_await send();
   co_await send_end();
   log_end();
 }
 
-void JobSession::take_events() {
-  seat_run().outbox->take(events_);
+void JobSession::take_events(Outbox::Ready next) {
+  seat_run().outbox->take(events_, next);
+  std::size_t tokens = 0;
   for (const auto& event : events_) {
+    if (std::holds_alternative<TokenOut>(event)) ++tokens;
     std::visit([this](const auto& kind) { take(kind); }, event);
   }
+  hold_.took(tokens, service_.clock().now());
 }
 
 void JobSession::take(const Started& event) {
@@ -187,19 +199,19 @@ bool JobSession::has_to_send() const {
   return !out_.empty() || cadence_.headers_due(service_.clock().now());
 }
 
+Task<Result<void>> JobSession::begin() {
+  auto headers = reply_headers(call_, "text/event-stream");
+  headers.add("Cache-Control", "no-cache");
+  headers.add("X-Accel-Buffering", "no");
+  headers_ = true;
+  cadence_.headers_written(service_.clock().now());
+  return call_.exchange.begin_stream(200, std::move(headers), out_);
+}
+
 // Writes the headers, once, and what has gathered.
 Task<void> JobSession::send() {
-  if (!headers_) {
-    auto headers = reply_headers(call_, "text/event-stream");
-    headers.add("Cache-Control", "no-cache");
-    headers.add("X-Accel-Buffering", "no");
-    headers_ = true;
-    cadence_.headers_written(service_.clock().now());
-    const auto begun = co_await call_.exchange.begin_stream(200, std::move(headers));
-    if (!begun) co_return leave();
-  }
-  if (out_.empty()) co_return;
-  const auto written = co_await call_.exchange.write(out_);
+  auto writing = headers_ ? call_.exchange.write(out_) : begin();
+  const auto written = co_await std::move(writing);
   out_.clear();
   if (!written) co_return leave();
   cadence_.wrote(service_.clock().now());
@@ -208,7 +220,7 @@ Task<void> JobSession::send() {
 Task<void> JobSession::send_end() {
   if (gone_) co_return;
   if (headers_) {
-    const auto ended = co_await call_.exchange.end_stream();
+    const auto ended = co_await call_.exchange.end_stream(out_);
     static_cast<void>(ended);  // the job is over; a client that left at the last byte is no event
     co_return;
   }
@@ -247,7 +259,7 @@ Task<void> run_job(Call& call, JobRequest job, std::unique_ptr<JobEncoder> encod
   if (!engine) co_return co_await refuse_job(call, engine.error());
   auto seat = call.service.jobs().admit(job.id, job.attempt, call.correlation_id);
   if (!seat) co_return co_await refuse_job(call, seat.error());
-  JobSession session(call, std::move(*seat), std::move(encoder));
+  JobSession session(call, std::move(*seat), std::move(encoder), job.hold_ms);
   co_await session.run(**engine, std::move(job));
 }
 

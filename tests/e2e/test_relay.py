@@ -22,6 +22,20 @@ def open_stream(port, body):
     return stream
 
 
+def chunks_of(stream, raw=b""):
+    """The chunks of the reply on this socket; `raw`: what has been read of it."""
+    while not raw.endswith(b"\r\n0\r\n\r\n"):
+        part = stream.recv(65536)
+        assert part, "cut off"
+        raw += part
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    assert b"chunked" in head
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        yield rest[:int(size, 16)]
+        rest = rest[int(size, 16) + 2:]
+
+
 def frames_of(api, body):
     """The frames of a /v1 stream, without what differs from reply to reply."""
     with api.http.stream("POST", "/v1/completions", json=body) as response:
@@ -58,23 +72,33 @@ def test_a_reader_that_takes_nothing_loses_nothing_and_holds_nobody_up(fleet):
         begun = slow.recv(64)
         for _ in range(20):  # others are answered meanwhile
             assert boss.answer(boss.submit(model="fake", prompt="x", max_tokens=50)).end
-        raw = begun
-        while not raw.endswith(b"0\r\n\r\n"):
-            part = slow.recv(65536)
-            assert part, "cut off"
-            raw += part
+        whole = b"".join(chunks_of(slow, begun)).decode()
 
     def text_of(stream):
         return "".join(re.findall(r'"text":"([^"]*)"', stream))
-    head, _, rest = raw.partition(b"\r\n\r\n")
-    assert b"chunked" in head
-    whole = b""
-    while rest:  # the chunks, taken apart
-        size, _, rest = rest.partition(b"\r\n")
-        whole += rest[:int(size, 16)]
-        rest = rest[int(size, 16) + 2:]
     assert len(text_of(want)) == 3500
-    assert text_of(whole.decode()) == text_of(want)
+    assert text_of(whole) == text_of(want)
+
+
+# clause: O-50, W-54
+def test_frames_that_come_fast_go_together_where_the_client_allows_it(fleet):
+    boss = fleet(step_us=300)
+    worker = boss.workers[0].port
+    tokens = 128
+    asked = {"job_id": "held", "prompt": "fast", "max_tokens": tokens, "hold_ms": 8}
+
+    def writes_of(port, path, body):
+        """So many tokens in each write of the answer that has any."""
+        with socket.create_connection(("127.0.0.1", port), timeout=REPLY_S) as stream:
+            stream.sendall(request_of(port, path, body))
+            sizes = [chunk.count(b'"t":"') + chunk.count(b'"text":"') for chunk in chunks_of(stream)]
+        return [size for size in sizes if size]
+    held = writes_of(worker, "/execute", asked)
+    assert sum(held) == tokens
+    assert held[0] == 1 and len(held) < tokens / 4, held
+    relayed = writes_of(boss.port, "/v1/completions",
+                        {"model": "fake", "prompt": "fast", "max_tokens": tokens, "stream": True})
+    assert len(relayed) < tokens * 3 / 4, relayed
 
 
 class MuteWorker:
