@@ -32,20 +32,21 @@ Error as_told(Error error, Failure failure, const std::string& worker_id) {
           .message = "worker " + worker_id + " refused the job: " + error.message};
 }
 
-// The more streams, the dearer is each write. A lone one is not kept waiting for what it gains.
-std::uint32_t hold_ms(std::int32_t jobs) {
-  constexpr std::int32_t jobs_a_ms = 8;
-  return static_cast<std::uint32_t>(
-      std::min<std::int64_t>(1 + jobs / jobs_a_ms, limits::frames_hold_ms_max));
+// How long frames that come fast may be held. The more streams, the dearer is each write; a lone
+// one is not kept waiting for what it gains.
+std::int64_t hold_ms(const Core& core) {
+  constexpr std::int64_t jobs_a_ms = 8;
+  std::int64_t jobs = 0;
+  for (const auto& [id, worker] : core.workers()) jobs += worker.outstanding;
+  return std::min(1 + jobs / jobs_a_ms, limits::frames_hold_ms_max);
 }
 
 }  // namespace
 
 class Attempt {
  public:
-  Attempt(Orchestrator& service, std::shared_ptr<JobRecord> job, std::uint32_t number,
-          std::uint32_t hold_ms)
-      : service_(service), job_(std::move(job)), number_(number), hold_ms_(hold_ms) {}
+  Attempt(Orchestrator& service, std::shared_ptr<JobRecord> job, std::uint32_t number)
+      : service_(service), job_(std::move(job)), number_(number) {}
 
   Task<void> run(net::Url url);
 
@@ -73,7 +74,6 @@ class Attempt {
   Orchestrator& service_;
   const std::shared_ptr<JobRecord> job_;
   const std::uint32_t number_;
-  const std::uint32_t hold_ms_;
   bool aborted_ = false;
   bool over_ = false;  // nothing more is expected of the worker
   SteadyTime progress_told_;
@@ -86,6 +86,7 @@ net::HttpRequest Attempt::request() const {
   request.method = "POST";
   request.headers.add("Content-Type", "application/json");
   request.headers.add("X-Correlation-Id", job_->correlation_id);
+  request.headers.add("X-Hold-Ms", std::to_string(hold_ms(service_.core())));
   const auto& token = service_.options().worker_token;
   if (!token.empty()) request.headers.add("Authorization", "Bearer " + token);
   request.body = body();
@@ -98,7 +99,6 @@ std::string Attempt::body() const {
     auto task = *job_->request;
     task.id = job_->id;
     task.attempt = number_;
-    task.hold_ms = hold_ms_;
     task.cache_scope = job_->tenant;
     task.resume_tokens = job_->tokens;
     return encode_execute(task);
@@ -106,7 +106,6 @@ std::string Attempt::body() const {
   JobRequest identity;
   identity.id = job_->id;
   identity.attempt = number_;
-  identity.hold_ms = hold_ms_;
   identity.cache_scope = job_->tenant;
   identity.resume_tokens = job_->tokens;
   const auto route =
@@ -413,7 +412,7 @@ Task<void> Orchestrator::run_attempt(std::shared_ptr<JobRecord> job, std::uint32
   if (const auto* const server = external(worker_id)) {
     co_return co_await run_external(std::move(job), attempt, *server);
   }
-  Attempt running(*this, std::move(job), attempt, hold_ms(worker->second.outstanding));
+  Attempt running(*this, std::move(job), attempt);
   co_await running.run(worker_url(worker->second.registration));
 }
 

@@ -38,8 +38,6 @@ void read_identity(FieldReader& fields, JobRequest& job) {
   job.cache_scope =
       fields.text("cache_scope", {.bytes_min = 0, .bytes_max = limits::cache_scope_bytes_max})
           .value_or("");
-  job.hold_ms = static_cast<std::uint32_t>(
-      fields.integer("hold_ms", 0, limits::frames_hold_ms_max).value_or(0));
   read_resume_tokens(fields, job);
 }
 
@@ -87,7 +85,6 @@ std::optional<Relay> read_relay(FieldReader& fields, Violations& violations, Job
     job = std::move(request.job);
     job.id = std::move(identity.id);
     job.attempt = identity.attempt;
-    job.hold_ms = identity.hold_ms;
     job.cache_scope = std::move(identity.cache_scope);
     job.resume_tokens = std::move(identity.resume_tokens);
   }
@@ -120,7 +117,6 @@ void append_message(std::string& out, const ChatMessage& message) {
 void write_identity(std::string& out, JsonObjectWriter& row, const JobRequest& job) {
   row.string("job_id", job.id.value);
   if (job.attempt != 0) row.integer("attempt", job.attempt);
-  if (job.hold_ms != 0) row.integer("hold_ms", job.hold_ms);
   if (!job.cache_scope.empty()) row.string("cache_scope", job.cache_scope);
   if (!job.resume_tokens.empty()) {
     append_json_list(row.key("resume_tokens"), job.resume_tokens,

@@ -35,7 +35,7 @@ Result<ExecuteRequest> decode_execute(std::string_view body);
 
 // The body that decodes to `job`. Shape: prompt is text or a chat without tools.
 std::string encode_execute(const JobRequest& job);
-// The body of a relay: `job` gives id, attempt, hold_ms, cache_scope and resume_tokens;
+// The body of a relay: `job` gives id, attempt, cache_scope and resume_tokens;
 // `openai_body` is the client's JSON object, taken as it is.
 std::string encode_execute_relay(const JobRequest& job, OpenAiRoute route,
                                  std::string_view openai_body, std::string_view completion_id,

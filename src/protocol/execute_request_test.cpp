@@ -29,7 +29,6 @@ TEST(DecodeExecute, FillsTheDefaults) {
   EXPECT_EQ(std::get<std::string>(got->job.prompt), "Hello");
   EXPECT_EQ(got->job.max_tokens, 512U);
   EXPECT_EQ(got->job.attempt, 0U);
-  EXPECT_EQ(got->job.hold_ms, 0U);
   EXPECT_FALSE(got->job.sampling.temperature.has_value());
   EXPECT_FALSE(got->job.sampling.seed.has_value());
   EXPECT_FALSE(got->job.parse_chat);
@@ -94,8 +93,6 @@ TEST(DecodeExecute, TakesEveryRangeToItsEdge) {
       {"resume_tokens negative", R"("resume_tokens":[-1])", false},
       {"attempt", R"("attempt":4294967295)", true},
       {"attempt past 32 bits", R"("attempt":4294967296)", false},
-      {"hold_ms", R"("hold_ms":8)", true},
-      {"hold_ms above", R"("hold_ms":9)", false},
       {"cache_scope", R"("cache_scope":"tenant")", true},
       {"json_object", R"("response_format":{"type":"json_object"})", true},
       {"json_schema", R"("response_format":{"type":"json_schema","json_schema":{"schema":{}}})",
@@ -254,7 +251,6 @@ TEST(EncodeExecute, IsDecodedToTheSameJob) {
   JobRequest job;
   job.id = {"j \"1\""};
   job.attempt = 3;
-  job.hold_ms = 5;
   job.cache_scope = "scope";
   job.resume_tokens = {1, 2};
   job.prompt = ChatPrompt{.messages = {{.role = "system",
@@ -285,7 +281,6 @@ TEST(EncodeExecute, IsDecodedToTheSameJob) {
   const JobRequest& back = got->job;
   EXPECT_EQ(back.id, job.id);
   EXPECT_EQ(back.attempt, job.attempt);
-  EXPECT_EQ(back.hold_ms, job.hold_ms);
   EXPECT_EQ(back.cache_scope, job.cache_scope);
   EXPECT_EQ(back.resume_tokens, job.resume_tokens);
   EXPECT_EQ(back.max_tokens, job.max_tokens);
@@ -307,7 +302,6 @@ TEST(EncodeExecuteRelay, IsDecodedToTheSameRelay) {
   JobRequest job;
   job.id = {"j"};
   job.resume_tokens = {9};
-  job.hold_ms = 3;
   const auto got = decode_execute(
       encode_execute_relay(job, OpenAiRoute::completions, R"({"prompt":"p"})", "cmpl-1", 5));
   ASSERT_TRUE(got.has_value()) << got.error().message;
@@ -315,7 +309,6 @@ TEST(EncodeExecuteRelay, IsDecodedToTheSameRelay) {
   EXPECT_EQ(relay.route, OpenAiRoute::completions);
   EXPECT_EQ(relay.completion_id, "cmpl-1");
   EXPECT_EQ(std::get<std::string>(got->job.prompt), "p");
-  EXPECT_EQ(got->job.hold_ms, 3U);
   EXPECT_EQ(got->job.resume_tokens, job.resume_tokens);
 }
 

@@ -78,7 +78,6 @@ using PromptSource = std::variant<std::string, ChatPrompt, std::vector<Token>>;
 struct JobRequest {
   JobId id;
   std::uint32_t attempt = 0;  // a higher one replaces the live run of the same id
-  std::uint32_t hold_ms = 0;  // so long may frames that come fast wait, to be sent together
   std::string cache_scope;    // empty = shared
   std::string correlation_id;
   PromptSource prompt;

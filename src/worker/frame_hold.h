@@ -3,6 +3,7 @@
 // Pure. Threads: one owner. Lifetime: one a stream.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 
@@ -16,14 +17,15 @@ class FrameHold {
   explicit FrameHold(std::chrono::milliseconds most) : most_(most) {}
   // So many tokens were taken together, and are sent now.
   void took(std::size_t tokens, SteadyTime now) {
+    const double each_ms = std::min(fast_ms, static_cast<double>(most_.count()));
     const auto since_ms = elapsed_ms(taken_at_, now);
-    fast_ = begun_ && tokens > 0 && since_ms < fast_ms * static_cast<double>(tokens);
+    fast_ = begun_ && tokens > 0 && since_ms < each_ms * static_cast<double>(tokens);
     if (tokens == 0) return;
     begun_ = true;
     taken_at_ = now;
   }
   // The next ones may wait for most(). The first of an answer never does.
-  bool fast() const { return fast_ && most_.count() > 0; }
+  bool fast() const { return fast_; }
   std::chrono::milliseconds most() const { return most_; }
 
  private:

@@ -43,6 +43,16 @@ TEST(FrameHold, CountsTheTokensOfAStepBySpeculationAgainstItsTime) {
 }
 
 // clause: W-54
+TEST(FrameHold, WaitsOnlyForWhatComesMeanwhile) {
+  FrameHold hold(milliseconds(1));
+  hold.took(1, begun);
+  hold.took(1, begun + microseconds(1'500));
+  EXPECT_FALSE(hold.fast());
+  hold.took(1, begun + microseconds(2'000));
+  EXPECT_TRUE(hold.fast());
+}
+
+// clause: W-54
 TEST(FrameHold, HoldsNothingUnasked) {
   FrameHold hold(milliseconds(0));
   hold.took(1, begun);

@@ -1,10 +1,12 @@
 #include "worker/job_session.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "net/event.h"
 #include "protocol/prefix_hash.h"
@@ -25,17 +27,24 @@ std::size_t prompt_bytes(const PromptSource& prompt) {
   return bytes;
 }
 
+// A wish: whoever does not know it sends each frame at once, and what is no number is none.
+std::chrono::milliseconds asked_hold(const net::Headers& headers) {
+  const auto text = headers.find("X-Hold-Ms").value_or("");
+  std::int64_t ms = 0;
+  std::from_chars(text.data(), text.data() + text.size(), ms);
+  return std::chrono::milliseconds(std::clamp<std::int64_t>(ms, 0, limits::frames_hold_ms_max));
+}
+
 class JobSession {
  public:
-  JobSession(Call& call, JobTable::Seat seat, std::unique_ptr<JobEncoder> encoder,
-             std::uint32_t hold_ms)
+  JobSession(Call& call, JobTable::Seat seat, std::unique_ptr<JobEncoder> encoder)
       : call_(call),
         service_(call.service),
         seat_(std::move(seat)),
         encoder_(std::move(encoder)),
         wake_(std::make_shared<net::Event>(call.exchange.executor())),
         cadence_(service_.clock().now(), encoder_->takes_metrics()),
-        hold_(std::chrono::milliseconds(hold_ms)) {}
+        hold_(asked_hold(call.exchange.request().headers)) {}
 
   Task<void> run(Engine& engine, JobRequest job);
 
@@ -99,7 +108,8 @@ Task<void> JobSession::run(Engine& engine, JobRequest job) {
       co_await sleep();
     }
   }
-  if (!headers_ && has_to_send()) co_await send();
+  // Where there are no bytes yet, an error has a status of its own.
+  if (!headers_ && !out_.empty() && has_to_send()) co_await send();
   co_await send_end();
   log_end();
 }
@@ -199,6 +209,7 @@ bool JobSession::has_to_send() const {
   return !out_.empty() || cadence_.headers_due(service_.clock().now());
 }
 
+// Awaited at once.
 Task<Result<void>> JobSession::begin() {
   auto headers = reply_headers(call_, "text/event-stream");
   headers.add("Cache-Control", "no-cache");
@@ -220,8 +231,9 @@ Task<void> JobSession::send() {
 Task<void> JobSession::send_end() {
   if (gone_) co_return;
   if (headers_) {
+    const bool owed = !out_.empty();
     const auto ended = co_await call_.exchange.end_stream(out_);
-    static_cast<void>(ended);  // the job is over; a client that left at the last byte is no event
+    if (!ended && owed) leave();  // without frames it left at the last byte, which is no event
     co_return;
   }
   if (error_) co_return co_await reply_error(call_, *error_);
@@ -259,7 +271,7 @@ Task<void> run_job(Call& call, JobRequest job, std::unique_ptr<JobEncoder> encod
   if (!engine) co_return co_await refuse_job(call, engine.error());
   auto seat = call.service.jobs().admit(job.id, job.attempt, call.correlation_id);
   if (!seat) co_return co_await refuse_job(call, seat.error());
-  JobSession session(call, std::move(*seat), std::move(encoder), job.hold_ms);
+  JobSession session(call, std::move(*seat), std::move(encoder));
   co_await session.run(**engine, std::move(job));
 }
 

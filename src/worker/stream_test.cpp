@@ -46,6 +46,9 @@ std::string execute_body(const std::string& id, const std::string& more) {
   return R"({"job_id":")" + id + R"(","prompt":"Hi","temperature":0,"seed":42)" + more + "}";
 }
 
+const BlockingClient::Headers at_once;
+const BlockingClient::Headers held = {{"X-Hold-Ms", "8"}};
+
 // clause: W-19, W-20
 TEST(ExecuteStream, HasTheContractsFramesInOrder) {
   TestWorker worker;
@@ -165,6 +168,56 @@ TEST(ExecuteStream, HeadersGoOutAfterFiveSecondsInTheQueue) {
   worker.engine().release();
   client.read_rest(reply);
   EXPECT_NE(reply.body.find("event: end"), std::string::npos);
+}
+
+// clause: W-54
+TEST(HeldStream, HasTheSameFrames) {
+  TestWorker worker({.step = std::chrono::microseconds(100)});
+  const auto body = execute_body("j", R"(,"max_tokens":300)");
+  const auto want = frames_of(worker.ask("POST", "/execute", body).body);
+  const auto reply = worker.ask("POST", "/execute", body, held);
+  EXPECT_TRUE(reply.complete);
+  const auto frames = frames_of(reply.body);
+  ASSERT_EQ(frames.size(), want.size());
+  ASSERT_EQ(frames.size(), 302U);
+  EXPECT_TRUE(std::equal(frames.begin() + 1, frames.end(), want.begin() + 1)) << "all but started";
+}
+
+// clause: W-54
+TEST(HeldStream, SendsATokenThatComesAfterAPause) {
+  TestWorker worker({.held = true});
+  BlockingClient client(worker.port());
+  client.send("POST", "/execute", execute_body("j", R"(,"max_tokens":300)"), held);
+  ASSERT_TRUE(worker.engine().wait_until(one_busy));
+  worker.engine().allow(41);  // of which one is for the prompt
+  auto reply = client.read_head();
+  ASSERT_TRUE(client.read_until(reply, R"("i":39)"));
+  ASSERT_TRUE(client.read_until(reply, R"("type":"metrics")")) << "a second of silence";
+  for (int index = 40; index < 60; ++index) {
+    worker.engine().allow(1);
+    ASSERT_TRUE(client.read_until(reply, "\"i\":" + std::to_string(index)));
+  }
+  worker.engine().release();
+  client.read_rest(reply);
+  EXPECT_TRUE(reply.complete);
+}
+
+// clause: W-20, W-54
+TEST(HeldStream, TellsOfAFailureBehindWhatWasHeld) {
+  TestWorker worker;
+  std::vector<JobEvent> script{Started{2, 0, 42}};
+  for (int index = 0; index < 20; ++index) {
+    TokenOut token;
+    token.index = index;
+    token.id = 65;
+    token.text = "A";
+    script.emplace_back(token);
+  }
+  script.emplace_back(Failed{{Code::backend_error, "the device is lost"}});
+  worker.engine().script_next(script);
+  const auto frames = frames_of(worker.ask("POST", "/execute", execute_body("j", ""), held).body);
+  ASSERT_EQ(frames.size(), 22U);
+  EXPECT_TRUE(frames[21].starts_with("id: 22\nevent: error\n")) << frames[21];
 }
 
 std::string relay_body(const char* openai_body, const std::string& more = "") {
@@ -324,7 +377,8 @@ TEST(Cancel, AThousandAtRandomMomentsLeaveNothingBehind) {
     const auto id = "job-" + std::to_string(i);
     const bool streams = random() % 4 != 0;
     client.send("POST", streams ? "/execute" : "/v1/completions",
-                streams ? execute_body(id, R"(,"max_tokens":4000)") : R"({"prompt":"Hi"})");
+                streams ? execute_body(id, R"(,"max_tokens":4000)") : R"({"prompt":"Hi"})",
+                random() % 2 == 0 ? held : at_once);
     BlockingReply reply;
     if (streams && random() % 2 == 0) {
       reply = client.read_head();
@@ -346,7 +400,7 @@ TEST(Cancel, AThousandAtRandomMomentsLeaveNothingBehind) {
 TEST(Backpressure, AReaderThatStopsParksOnlyItsOwnJob) {
   TestWorker worker({.slots = 2, .context_tokens = 1 << 22});
   BlockingClient slow(worker.port(), 4096);
-  slow.send("POST", "/execute", execute_body("slow", R"(,"max_tokens":4000000)"));
+  slow.send("POST", "/execute", execute_body("slow", R"(,"max_tokens":4000000)"), held);
   auto head = slow.read_head();
   EXPECT_EQ(head.status, 200U);
   // Others are served although the slow one never reads again.

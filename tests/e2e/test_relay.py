@@ -1,19 +1,20 @@
 """What orchestratord adds between a worker and its client: nothing to the bytes, little to memory."""
 
+import http.server
 import json
 import re
 import socket
 import threading
 
 import httpx
-from support import REPLY_S, free_port
+from support import REPLY_S, free_port, wait_until
 
 
-def request_of(port, path, body):
+def request_of(port, path, body, more=""):
     """The bytes of one POST."""
     text = json.dumps(body)
     return (f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(text)}\r\n\r\n{text}").encode()
+            f"{more}Content-Length: {len(text)}\r\n\r\n{text}").encode()
 
 
 def open_stream(port, body):
@@ -85,20 +86,74 @@ def test_frames_that_come_fast_go_together_where_the_client_allows_it(fleet):
     boss = fleet(step_us=300)
     worker = boss.workers[0].port
     tokens = 128
-    asked = {"job_id": "held", "prompt": "fast", "max_tokens": tokens, "hold_ms": 8}
-
-    def writes_of(port, path, body):
-        """So many tokens in each write of the answer that has any."""
-        with socket.create_connection(("127.0.0.1", port), timeout=REPLY_S) as stream:
-            stream.sendall(request_of(port, path, body))
-            sizes = [chunk.count(b'"t":"') + chunk.count(b'"text":"') for chunk in chunks_of(stream)]
-        return [size for size in sizes if size]
-    held = writes_of(worker, "/execute", asked)
+    asked = {"job_id": "held", "prompt": "fast", "max_tokens": tokens}
+    with socket.create_connection(("127.0.0.1", worker), timeout=REPLY_S) as stream:
+        stream.sendall(request_of(worker, "/execute", asked, "X-Hold-Ms: 8\r\n"))
+        counts = [chunk.count(b'"t":"') for chunk in chunks_of(stream)]
+    held = [count for count in counts if count]  # the writes that have tokens
     assert sum(held) == tokens
-    assert held[0] == 1 and len(held) < tokens / 4, held
-    relayed = writes_of(boss.port, "/v1/completions",
-                        {"model": "fake", "prompt": "fast", "max_tokens": tokens, "stream": True})
-    assert len(relayed) < tokens * 3 / 4, relayed
+    assert held[0] < max(held) and len(held) < tokens / 4, held
+
+
+class PatientWorker:
+    """Notes how long it may hold the frames of each job, and answers none."""
+
+    def __init__(self, boss, slots):
+        self.may_hold_ms, self.over = [], threading.Event()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            timeout = REPLY_S
+
+            def do_GET(self):
+                self.reply(b'{"status":"healthy"}')
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path != "/execute":
+                    return self.reply(b"{}")
+                outer.may_hold_ms.append(int(self.headers["X-Hold-Ms"]))
+                outer.over.wait(REPLY_S)
+
+            def reply(self, body):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+        told = {"worker_id": "worker-cpu-patient", "host": "127.0.0.1", "pool_host": "",
+                "port": self.server.server_address[1], "model": "fake", "backend": "cpu",
+                "gpu_id": None, "slots_total": slots, "context_tokens": 4096, "tokenizer_hash": "",
+                "memory_bytes": 0, "capabilities": [], "version": "0", "instance_id": "patient"}
+        assert boss.api.post("/workers/register", told).status_code == 200
+
+    def stop(self):
+        self.over.set()
+        self.server.shutdown()
+        self.thread.join(timeout=10)
+        self.server.server_close()
+
+
+# clause: O-50
+def test_a_worker_may_hold_frames_longer_the_more_jobs_there_are(fleet):
+    boss = fleet(workers=0)
+    jobs = 60
+    patient = PatientWorker(boss, jobs)
+    try:
+        for _ in range(jobs):
+            boss.submit(model="fake", prompt="wait", max_tokens=8)
+        wait_until(lambda: len(patient.may_hold_ms) >= jobs, "all jobs are there", 20)
+        want = [min(1 + number // 8, 8) for number in range(1, jobs + 1)]
+        assert sorted(patient.may_hold_ms) == want
+    finally:
+        patient.stop()
 
 
 class MuteWorker:
