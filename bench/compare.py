@@ -29,8 +29,7 @@ STOP_LIMIT_S = 15
 CASE_LIMIT_S = 300
 GREEDY_TOKENS = 32
 # What llama-server is tried with by --best; its default of attention is "auto", which is "on" here.
-TRIED = (DEFAULTS, ("-kvu",), ("-fa", "off"), ("-kvu", "-fa", "off"),
-         ("--cache-ram", "0"))
+TRIED = (DEFAULTS, ("-kvu",), ("-fa", "off"), ("-kvu", "-fa", "off"), ("--cache-ram", "0"))
 TRIAL_SEED = 500
 RESTART_WORDS = 3990  # of one token each
 WORDS = "the a of and to in is it you that he was for on are with as his they at".split()

@@ -1,12 +1,12 @@
 """What orchestratord adds between a worker and its client: nothing to the bytes, little to memory."""
 
-import http.server
 import json
 import re
 import socket
 import threading
 
 import httpx
+from scripted_worker import ScriptedWorker
 from support import REPLY_S, free_port, wait_until
 
 
@@ -95,58 +95,29 @@ def test_frames_that_come_fast_go_together_where_the_client_allows_it(fleet):
     assert held[0] < max(held) and len(held) < tokens / 4, held
 
 
-class PatientWorker:
+class PatientWorker(ScriptedWorker):
     """Notes how long it may hold the frames of each job, and answers none."""
 
-    def __init__(self, boss, slots):
+    def __init__(self):
         self.may_hold_ms, self.over = [], threading.Event()
-        outer = self
+        super().__init__()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            timeout = REPLY_S
-
-            def do_GET(self):
-                self.reply(b'{"status":"healthy"}')
-
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path != "/execute":
-                    return self.reply(b"{}")
-                outer.may_hold_ms.append(int(self.headers["X-Hold-Ms"]))
-                outer.over.wait(REPLY_S)
-
-            def reply(self, body):
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-        told = {"worker_id": "worker-cpu-patient", "host": "127.0.0.1", "pool_host": "",
-                "port": self.server.server_address[1], "model": "fake", "backend": "cpu",
-                "gpu_id": None, "slots_total": slots, "context_tokens": 4096, "tokenizer_hash": "",
-                "memory_bytes": 0, "capabilities": [], "version": "0", "instance_id": "patient"}
-        assert boss.api.post("/workers/register", told).status_code == 200
+    def execute(self, handler, _body):
+        self.may_hold_ms.append(int(handler.headers["X-Hold-Ms"]))
+        self.over.wait(REPLY_S)
 
     def stop(self):
         self.over.set()
-        self.server.shutdown()
-        self.thread.join(timeout=10)
-        self.server.server_close()
+        super().stop()
 
 
 # clause: O-50
 def test_a_worker_may_hold_frames_longer_the_more_jobs_there_are(fleet):
     boss = fleet(workers=0)
     jobs = 60
-    patient = PatientWorker(boss, jobs)
+    patient = PatientWorker()
     try:
+        patient.register(boss, slots=jobs)
         for _ in range(jobs):
             boss.submit(model="fake", prompt="wait", max_tokens=8)
         wait_until(lambda: len(patient.may_hold_ms) >= jobs, "all jobs are there", 20)
